@@ -1,0 +1,106 @@
+"""States, futures, the unit of work and its lifecycle, and the contract of task runners.
+
+What is needed to write a task runner or an engine besides is in `anabranch.futures.runner`; what
+every runner must do is in `anabranch.futures.testing`.
+"""
+# The layers, bottom up: _exceptions | _states, _work, _clock | _loops | _future, _scope |
+# _collections | _arguments | _lifecycle | _hosting, _runner.
+
+from __future__ import annotations
+
+from anabranch.futures._arguments import allow_failure, lift, quote
+from anabranch.futures._clock import Clock, SystemClock
+from anabranch.futures._collections import (
+    FutureList,
+    Stream,
+    Waited,
+    as_completed,
+    gather,
+    unmapped,
+    wait,
+)
+from anabranch.futures._exceptions import (
+    AnabranchError,
+    MissingDependencyError,
+    NotFinishedError,
+    NotSubmittableError,
+    RemoteExceptionError,
+    ResultUnavailableError,
+    RunCancelledError,
+    RunCrashedError,
+    RunnerAlreadyStartedError,
+    RunnerNotStartedError,
+    RunTimedOutError,
+    UpstreamFailedError,
+    WouldDeadlockError,
+)
+from anabranch.futures._future import Cancellation, Future
+from anabranch.futures._publish import publish
+from anabranch.futures._runner import ConcurrencyType, RunnerStatistics, TaskRunner
+from anabranch.futures._states import (
+    Cancelled,
+    Completed,
+    Crashed,
+    Failed,
+    Pending,
+    Retrying,
+    Running,
+    State,
+    StateType,
+    TimedOut,
+    Unfinished,
+    UpstreamFailed,
+)
+from anabranch.futures._work import Backend, FlowRun, RunContext, TaskRun, WorkItem
+
+__all__ = [
+    "AnabranchError",
+    "Backend",
+    "Cancellation",
+    "Cancelled",
+    "Clock",
+    "Completed",
+    "ConcurrencyType",
+    "Crashed",
+    "Failed",
+    "FlowRun",
+    "Future",
+    "FutureList",
+    "MissingDependencyError",
+    "NotFinishedError",
+    "NotSubmittableError",
+    "Pending",
+    "RemoteExceptionError",
+    "ResultUnavailableError",
+    "Retrying",
+    "RunCancelledError",
+    "RunContext",
+    "RunCrashedError",
+    "RunTimedOutError",
+    "RunnerAlreadyStartedError",
+    "RunnerNotStartedError",
+    "RunnerStatistics",
+    "Running",
+    "State",
+    "StateType",
+    "Stream",
+    "SystemClock",
+    "TaskRun",
+    "TaskRunner",
+    "TimedOut",
+    "Unfinished",
+    "UpstreamFailed",
+    "UpstreamFailedError",
+    "Waited",
+    "WorkItem",
+    "WouldDeadlockError",
+    "allow_failure",
+    "as_completed",
+    "gather",
+    "lift",
+    "quote",
+    "unmapped",
+    "wait",
+]
+
+publish(globals(), __all__)

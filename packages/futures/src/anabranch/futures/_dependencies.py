@@ -1,0 +1,68 @@
+"""Runs that wait for other runs: scheduled by completion callbacks, never by a waiting thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from anabranch.futures._future import Future
+from anabranch.futures._states import Completed, UpstreamFailed, root_cause
+from anabranch.futures._work import WorkItem
+
+R = TypeVar("R")
+
+
+def upstream_failure(item: WorkItem[R]) -> UpstreamFailed | None:
+    """Return the state that an item ends in because an upstream did not complete, if one did not.
+
+    Upstreams that have not ended are passed over.
+    """
+    for future in item.upstreams:
+        if future.done() and not isinstance(state := future.final_state(), Completed):
+            return UpstreamFailed(
+                cause=root_cause(state),
+                message=f"Run {future.task_run.name!r} upstream ended in state {state}",
+            )
+    return None
+
+
+def when_ready(
+    item: WorkItem[R],
+    execute: Callable[[], object],
+    fail: Callable[[UpstreamFailed], object],
+    waiting_for: Iterable[Future[object]] | None = None,
+) -> None:
+    """Go on with an item when the runs that it depends on have ended.
+
+    Args:
+        item: What depends on them.
+        execute: Called once, when all of them have ended and all upstreams among them completed;
+            at once, or in the thread in which the last of them ends.
+        fail: Called instead as soon as an upstream has not completed; may be called again.
+        waiting_for: Which runs to wait for; all that the item depends on if None.
+    """
+    if waiting_for is None:
+        waiting_for = (*item.upstreams, *item.tolerated)
+    missing = [each for each in waiting_for if not each.done()]
+    if (failure := upstream_failure(item)) is not None:
+        fail(failure)
+        return
+    if not missing:
+        execute()
+        return
+    lock = threading.Lock()
+    count = len(missing)
+
+    def ended(_: Future[object]) -> None:
+        nonlocal count
+        with lock:
+            count -= 1
+            is_last = count == 0
+        if (failure := upstream_failure(item)) is not None:
+            fail(failure)
+        elif is_last:
+            execute()
+
+    for future in missing:
+        future.add_done_callback(ended)

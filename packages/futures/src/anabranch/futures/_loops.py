@@ -1,0 +1,127 @@
+"""Event loops, entered from any thread through a door that never blocks.
+
+No blocking portals: on trio inside trio their exit waits for ever, and a round trip through one
+costs fifty times what entering a loop directly does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Final, final
+
+import anyio
+
+from anabranch.futures._work import Backend
+
+
+@final
+class EventLoop:
+    """One running event loop, as seen from other threads.
+
+    Attributes:
+        backend: Which kind of loop it is.
+        thread_id: The thread that the loop runs in.
+    """
+
+    __slots__ = ("_call_soon", "backend", "thread_id")
+
+    def __init__(
+        self, backend: Backend, call_soon: Callable[[Callable[[], object]], object]
+    ) -> None:
+        self.backend: Final = backend
+        self.thread_id: Final = threading.get_ident()
+        self._call_soon: Final = call_soon
+
+    def call_soon(self, function: Callable[[], object]) -> bool:
+        """Have the loop call ``function``, in its own thread.
+
+        Thread-safe, and does not wait. The function must not raise.
+
+        Returns:
+            Whether the loop is still there to call it.
+        """
+        try:
+            self._call_soon(function)
+        except RuntimeError:  # Both libraries' word for a loop that has ended.
+            return False
+        return True
+
+
+def running_loop() -> EventLoop | None:
+    """Return the event loop that runs in this thread, if there is one."""
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_run():
+        return EventLoop("trio", trio.lowlevel.current_trio_token().run_sync_soon)
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+    return EventLoop("asyncio", loop.call_soon_threadsafe)
+
+
+def default_backend() -> Backend:
+    """Return ``"trio"`` where trio is installed, as it is with the flows, else ``"asyncio"``."""
+    return "trio" if importlib.util.find_spec("trio") else "asyncio"
+
+
+@final
+class LoopThread:
+    """An event loop in a daemon thread of its own that runs one async function.
+
+    The function says that it is ready to be used by calling what it is given; until then, `start`
+    waits. When it returns or raises, the loop and the thread end.
+
+    Args:
+        main: The async function; it is called with ``ready``.
+        backend: The kind of event loop.
+        name: The thread's name.
+    """
+
+    def __init__(
+        self,
+        main: Callable[[Callable[[], None]], Awaitable[None]],
+        *,
+        backend: Backend | None = None,
+        name: str = "anabranch-loop",
+    ) -> None:
+        self._main = main
+        self._backend: Backend = backend or default_backend()
+        self._settled = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread, and wait until the function is ready.
+
+        Raises:
+            BaseException: What the function raised instead of getting ready.
+        """
+        self._thread.start()
+        self._settled.wait()
+        if self._error is not None:
+            self.join()
+
+    def join(self) -> None:
+        """Wait until the function has ended.
+
+        Raises:
+            BaseException: What it raised.
+        """
+        self._thread.join()
+        if self._error is not None:
+            try:
+                raise self._error
+            finally:
+                self._error = None  # An exception that refers to its frames would be a cycle.
+
+    def _run(self) -> None:
+        try:
+            anyio.run(self._main, self._settled.set, backend=self._backend)
+        except BaseException as error:  # Whatever it is belongs to the thread that joins.
+            self._error = error
+        finally:
+            self._settled.set()

@@ -1,0 +1,263 @@
+"""Work that travels to another process, and outcomes that travel back.
+
+A runner whose tasks run elsewhere *packs* an item into a `Shipment` and a list of futures: those
+whose values lie where the task will run, which the backend puts into their slots itself. On the
+other side `run_shipment` runs it. A value is returned as it is, and stays there. A failure is
+raised as a `RunError`, so that to the backend it is a native error: what depends on the run fails
+with it, without having started. Back here `RunError.state_of` tells the one from the other.
+"""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Never, TypeVar, final
+
+import attrs
+
+from anabranch.futures._arguments import LOOK_INSIDE, AllowedFailure, Quoted, rebuild
+from anabranch.futures._collections import FutureList
+from anabranch.futures._exceptions import RemoteExceptionError
+from anabranch.futures._future import Future
+from anabranch.futures._lifecycle import run_item, run_item_in_new_loop
+from anabranch.futures._states import (
+    Cancelled,
+    Completed,
+    Crashed,
+    Failed,
+    State,
+    TimedOut,
+    UpstreamFailed,
+)
+from anabranch.futures._work import Backend, FlowRun, TaskRun, WorkItem
+
+R = TypeVar("R")
+
+
+@final
+@attrs.frozen
+class Slot:
+    """Stands among shipped arguments for the value of the future of this number."""
+
+    index: int
+
+
+@final
+@attrs.frozen(eq=False)
+class Shipment:
+    """An item as it travels: without its function, which is shipped once, and without futures.
+
+    Attributes:
+        args: Positional arguments, with a `Slot` for each value that lies on the other side.
+        kwargs: Keyword arguments, likewise.
+        is_plain: Whether the arguments are as the function gets them.
+        task_run: The run's id and names.
+        flow_run: The flow run that it belongs to, if any.
+        is_async: Whether calling the function gives a coroutine.
+        backend: The event loop for the coroutine.
+    """
+
+    args: tuple[object, ...]
+    kwargs: Mapping[str, object]
+    is_plain: bool
+    task_run: TaskRun
+    flow_run: FlowRun | None
+    is_async: bool
+    backend: Backend | None
+
+
+@final
+@attrs.frozen
+class Packed:
+    """A shipment, and the futures behind its slots, in order."""
+
+    shipment: Shipment
+    slots: list[Future[object]]
+
+
+def pack(item: WorkItem[R], is_there: Callable[[Future[object]], bool]) -> Packed:
+    """Take an item apart for travelling.
+
+    Args:
+        item: What to ship. Those of its futures that are not "there" have ended.
+        is_there: Whether a future's value lies, or will lie, where the item is going.
+    """
+    slots: dict[int, Future[object]] = {}
+
+    def slot_or_value(future: Future[object]) -> object:
+        if not is_there(future):
+            return future.final_state().result(raise_on_failure=False)
+        slots.setdefault(id(future), future)
+        return Slot(list(slots).index(id(future)))
+
+    def replace(value: object) -> object:
+        match value:
+            case FutureList():
+                return [slot_or_value(each) for each in value]
+            case Future():
+                return slot_or_value(value)
+            case AllowedFailure():
+                return value.future.final_state().result(raise_on_failure=False)
+            case Quoted():
+                return value  # Taken off on the other side, which need not search it either.
+            case _:
+                return LOOK_INSIDE
+
+    args, kwargs = item.args, item.kwargs
+    if not item.is_plain:
+        args, kwargs = rebuild(args, kwargs, replace)
+    shipment = Shipment(
+        args,
+        kwargs,
+        item.is_plain,
+        item.task_run,
+        item.flow_run,
+        item.is_async,
+        item.backend,
+    )
+    return Packed(shipment, list(slots.values()))
+
+
+def run_shipment(
+    function: Callable[..., object],
+    shipment: Shipment,
+    values: Sequence[object] = (),
+    dumps: Callable[[object], bytes] = pickle.dumps,
+) -> object:
+    """Run shipped work in this process, and return its value.
+
+    Args:
+        function: The item's function.
+        shipment: The rest of the item.
+        values: What goes into the slots, in order.
+        dumps: Pickles exceptions for the way back.
+
+    Raises:
+        RunError: The run ended in any other way than well.
+    """
+    item: WorkItem[object] = WorkItem(
+        function,
+        shipment.args,
+        shipment.kwargs,
+        shipment.task_run,
+        is_async=shipment.is_async,
+        flow_run=shipment.flow_run,
+        backend=shipment.backend,
+    )
+    if not shipment.is_plain:
+        item = _filled(item, values)
+    state = run_item_in_new_loop(item) if item.is_async else run_item(item)
+    if isinstance(state, Completed):
+        return state.value
+    raise RunError.of(shipment.task_run, state, dumps)
+
+
+def _filled(item: WorkItem[R], values: Sequence[object]) -> WorkItem[R]:
+    def replace(value: object) -> object:
+        match value:
+            case Slot():
+                return values[value.index]
+            case Quoted():
+                return value.value
+            case _:
+                return LOOK_INSIDE
+
+    args, kwargs = rebuild(item.args, item.kwargs, replace)
+    return attrs.evolve(item, args=args, kwargs=kwargs)
+
+
+@final
+class RunError(Exception):
+    """How a run ended that did not end well, in a form that always travels.
+
+    The exception itself may not survive pickling, or not unpickling. It travels as bytes inside,
+    beside a description that always does, and is unpacked only where its run is known.
+
+    Args:
+        run_id: The run that failed.
+        run_name: Its name.
+        kind: The name of the state that it ended in.
+        message: The state's message.
+        report: The exception's type, message and traceback, as Python prints them.
+        pickled: The exception itself, if it survives a round trip.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        run_name: str,
+        kind: str,
+        message: str | None,
+        report: str,
+        pickled: bytes | None,
+    ) -> None:
+        super().__init__(run_id, run_name, kind, message, report, pickled)
+        self.run_id = run_id
+        self.run_name = run_name
+        self.kind = kind
+        self.message = message
+        self.report = report
+        self.pickled = pickled
+
+    def __str__(self) -> str:
+        return f"Run {self.run_name!r} ended in state {self.kind}({self.message!r})\n{self.report}"
+
+    @classmethod
+    def of(
+        cls,
+        run: TaskRun,
+        state: State[object],
+        dumps: Callable[[object], bytes] = pickle.dumps,
+    ) -> RunError:
+        """Describe the unsuccessful state that a run has ended in."""
+        assert not isinstance(state, Completed), "a run that completed has a value"
+        error = state.exception
+        report = "".join(traceback.format_exception(error))
+        return cls(run.id, run.name, state.name, state.message, report, _pickled(error, dumps))
+
+    def exception(self) -> BaseException:
+        """Return the run's exception; a `RemoteExceptionError` if it could not travel."""
+        if self.pickled is not None:
+            try:
+                error = pickle.loads(self.pickled)
+            except Exception:  # Unpickling runs foreign code, which may not exist on this side.
+                error = None
+            if isinstance(error, BaseException):
+                error.add_note(f"It was raised in another process:\n\n{self.report}")
+                return error
+        return RemoteExceptionError(f"{self.message}\n\n{self.report}")
+
+    def state(self) -> State[Never]:
+        """Return the state that the run has ended in."""
+        error = self.exception()
+        match self.kind:
+            case "TimedOut":
+                return TimedOut(exception=error, message=self.message)
+            case "Cancelled":
+                return Cancelled(exception=error, message=self.message)
+            case "Crashed":
+                return Crashed(exception=error, message=self.message)
+            case _:
+                return Failed(error, message=self.message)
+
+    def state_of(self, run: TaskRun) -> State[Never]:
+        """Return the state of a run whose backend reports this error for it.
+
+        It is the run's own failure, or that of one upstream, which the backend has handed down.
+        """
+        if run.id == self.run_id:
+            return self.state()
+        return UpstreamFailed(
+            cause=self.exception(),
+            message=f"Run {self.run_name!r} upstream ended in state {self.kind}({self.message!r})",
+        )
+
+
+def _pickled(error: BaseException, dumps: Callable[[object], bytes]) -> bytes | None:
+    try:
+        pickled = dumps(error)
+        survives = type(pickle.loads(pickled)) is type(error)
+    except Exception:  # Pickling runs foreign code, which may raise anything at all.
+        return None
+    return pickled if survives else None

@@ -1,0 +1,408 @@
+"""The contract of task runners, and all of it that does not depend on where tasks run."""
+
+from __future__ import annotations
+
+import abc
+import contextvars
+import enum
+import inspect
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
+from typing import Any, Final, ParamSpec, Self, TypeVar, cast, final, overload
+
+import anyio
+import attrs
+
+from anabranch.futures._arguments import scan
+from anabranch.futures._exceptions import RunnerAlreadyStartedError, RunnerNotStartedError
+from anabranch.futures._future import Future
+from anabranch.futures._hosting import RunnerHost
+from anabranch.futures._states import Cancelled
+from anabranch.futures._work import (
+    Backend,
+    FlowRun,
+    TaskRun,
+    WorkItem,
+    is_async_function,
+    new_run_id,
+)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: How long running threads are waited for when a runner is left in a hurry (by Ctrl-C, or because
+#: what surrounds it was cancelled), in seconds.
+_GRACE: Final = 0.5
+
+_ENDED: Final = "is not started any more: its with block has ended"
+
+
+class ConcurrencyType(enum.Enum):
+    """How the tasks of a runner relate in time."""
+
+    SEQUENTIAL = "sequentially"
+    """One at a time."""
+    CONCURRENT = "concurrently"
+    """Many at a time, in one process."""
+    PARALLEL = "in parallel"
+    """Many at a time, in several processes."""
+
+
+@final
+@attrs.frozen
+class RunnerStatistics:
+    """What a runner has done and is doing: a snapshot.
+
+    Attributes:
+        submitted: How many runs were submitted since the runner started.
+        pending: How many of them have not started.
+        running: How many of them are being executed.
+    """
+
+    submitted: int
+    pending: int
+    running: int
+
+
+class TaskRunner(abc.ABC):
+    """Decides where and when submitted work runs.
+
+    A runner is settings until it is started, and it runs work until it is left:
+
+    - in async code ``async with runner.start():``,
+    - elsewhere ``with runner:``, which brings an event loop in a thread beside the caller's.
+
+    Leaving it waits for all that was submitted; leaving it by an exception cancels first. A flow
+    does this with a duplicate of its runner, once for each run.
+
+    To make a runner, implement `_submit` and `concurrency_type`, `_start` for the resources that it
+    needs, and `_settings` if its constructor takes any. `anabranch.futures.testing` has the
+    behaviours that it must show.
+
+    Attributes:
+        logger: Where the runner logs, ``anabranch.task_runner.<name>``.
+        backend: Which event loop to bring along in a plain ``with``; None takes trio where it is
+            installed. A flow sets it for its own duplicate.
+    """
+
+    def __init__(self) -> None:
+        self.logger: Final = logging.getLogger(f"anabranch.task_runner.{self.name}")
+        self.backend: Backend | None = None
+        self._unavailable: str | None = "has not been started"
+        self._lock = threading.Lock()
+        self._submitted = 0
+        self._unfinished: set[Future[object]] = set()
+        self._host: RunnerHost | None = None
+
+    # ------------------------------------------------------------------ to implement
+
+    @property
+    @abc.abstractmethod
+    def concurrency_type(self) -> ConcurrencyType:
+        """How the tasks of this runner relate in time."""
+
+    @abc.abstractmethod
+    def _submit(self, item: WorkItem[R]) -> Future[R]:
+        """Have an item run, and return its future at once.
+
+        Called in any thread, while the runner is started.
+        """
+
+    async def _start(self, exit_stack: AsyncExitStack) -> None:
+        """Get ready to run work; what has to be undone goes on the exit stack.
+
+        When the stack unwinds, every run has ended.
+        """
+
+    def _settings(self) -> Mapping[str, object]:
+        """Return the keyword arguments that make an equal runner."""
+        return {}
+
+    # ------------------------------------------------------------------ settings
+
+    @property
+    def name(self) -> str:
+        """The runner's short name, such as ``"dask"``."""
+        return type(self).__name__.lower().removesuffix("taskrunner")
+
+    def duplicate(self) -> Self:
+        """Return a runner of the same settings that has not been started."""
+        return type(self)(**self._settings())
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self._settings() == other._settings()
+
+    def __hash__(self) -> int:
+        return hash(type(self))  # Settings need not be hashable.
+
+    def __getstate__(self) -> object:
+        return dict(self._settings()), self._unavailable is None
+
+    def __setstate__(self, state: tuple[dict[str, object], bool]) -> None:
+        settings, was_started = state
+        type(self).__init__(self, **settings)
+        if was_started:
+            self._unavailable = (
+                "is a pickled copy of a started one, which it has no connection to"
+            )
+
+    def __str__(self) -> str:
+        return type(self).__name__
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in self._settings().items())
+        return f"{type(self).__name__}({settings})"
+
+    # ------------------------------------------------------------------ being started
+
+    @asynccontextmanager
+    async def start(self) -> AsyncIterator[Self]:
+        """Get ready to run work, in the event loop of the caller.
+
+        Leaving the context waits until every submitted run has ended; leaving it by an exception
+        cancels them first, and lets that exception out as it is.
+
+        Raises:
+            RunnerAlreadyStartedError: The runner is started already.
+        """
+        self._refuse_second_start()
+        self._submitted = 0
+        async with _unwrapped(AsyncExitStack()) as exit_stack:
+            await self._start(exit_stack)
+            exit_stack.push_async_exit(self._finish)
+            self._unavailable = None
+            yield self
+
+    def __enter__(self) -> Self:
+        host = RunnerHost(self, self.backend)
+        host.open()
+        self._host = host
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        host, self._host = self._host, None
+        if host is not None:
+            host.close(error)
+
+    def _refuse_second_start(self) -> None:
+        if self._unavailable is None:
+            raise RunnerAlreadyStartedError(
+                f"This {self} is started already. Each start needs a runner of its own: "
+                "use runner.duplicate()"
+            )
+
+    def _enter_in_place(self) -> None:
+        """For a runner that needs no event loop: count as started, in a plain ``with``."""
+        self._refuse_second_start()
+        self._submitted = 0
+        self._unavailable = None
+
+    def _leave_in_place(self, error: BaseException | None) -> None:
+        """Undo `_enter_in_place`, when all that was submitted has ended."""
+        try:
+            if error is not None:
+                for future in list(self._unfinished):
+                    future.cancel()
+            while self._unfinished:
+                for future in list(self._unfinished):
+                    future._wait()  # noqa: SLF001 - joining is no look at the outcome
+                    self._unfinished.discard(future)
+        finally:
+            self._unavailable = _ENDED
+
+    async def _finish(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                try:
+                    await self._join()
+                except BaseException:
+                    await self._cancel_and_join(in_a_hurry=True)
+                    raise
+            else:
+                await self._cancel_and_join(in_a_hurry=not isinstance(error, Exception))
+        finally:
+            self._unavailable = _ENDED
+
+    async def _join(self) -> None:
+        while self._unfinished:
+            for future in list(self._unfinished):
+                await future._wait_async()  # noqa: SLF001 - joining is no look at the outcome
+                self._unfinished.discard(future)
+
+    async def _cancel_and_join(self, *, in_a_hurry: bool) -> None:
+        for future in list(self._unfinished):
+            future.cancel()
+        with anyio.CancelScope(shield=True) as scope:
+            if in_a_hurry:
+                scope.deadline = anyio.current_time() + _GRACE
+            await self._join()
+        for future in list(self._unfinished):
+            name = future.task_run.name
+            if future.set_final(Cancelled(message="The run could not be stopped.")):
+                self.logger.warning("Abandoned run %r, which could not be stopped", name)
+
+    # ------------------------------------------------------------------ taking work
+
+    @overload
+    def submit(
+        self,
+        function: Callable[P, Coroutine[Any, Any, R]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Future[R]: ...
+    @overload
+    def submit(
+        self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[R]: ...
+    def submit(
+        self, function: Callable[..., object], /, *args: object, **kwargs: object
+    ) -> Future[Any]:
+        """Have ``function(*args, **kwargs)`` run, and return its future.
+
+        Works like the ``submit`` of `concurrent.futures`, for async functions as well, and takes
+        futures among the arguments (as ``lift(future)``, for type checkers).
+
+        Args:
+            function: A plain function or a coroutine function.
+            *args: Its positional arguments.
+            **kwargs: Its keyword arguments.
+
+        Returns:
+            The future of the call.
+
+        Raises:
+            RunnerNotStartedError: The runner is not started.
+            TypeError: The arguments do not fit the function.
+        """
+        name = getattr(function, "__name__", None) or type(function).__name__
+        try:
+            inspect.signature(function).bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{name}() cannot be called so: {error}") from None
+        except ValueError:
+            pass  # Some builtin functions tell no signature; the call itself will.
+        run_id = new_run_id()
+        return self.dispatch(
+            make_item(
+                function,
+                args,
+                kwargs,
+                task_run=TaskRun(run_id, f"{name}-{run_id[-8:]}", name),
+            )
+        )
+
+    def dispatch(self, item: WorkItem[R]) -> Future[R]:
+        """Have an item run, and return its future; what `submit` comes down to.
+
+        Raises:
+            RunnerNotStartedError: The runner is not started.
+        """
+        if self._unavailable is not None:
+            raise RunnerNotStartedError(
+                f"Cannot submit {item.task_run.name!r}: this {self} {self._unavailable}. "
+                f"Submit inside `with {self}() as runner:`, or inside a flow that has it as its "
+                "task_runner"
+            )
+        future = self._submit(item)
+        with self._lock:
+            self._submitted += 1
+        if not future.done():
+            self._unfinished.add(future)
+            future.add_done_callback(self._unfinished.discard)
+        return future
+
+    def statistics(self) -> RunnerStatistics:
+        """Return what the runner has done and is doing."""
+        states = [future.is_running() for future in list(self._unfinished)]
+        running = sum(states)
+        return RunnerStatistics(self._submitted, len(states) - running, running)
+
+
+def make_item(
+    function: Callable[..., object],
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+    *,
+    task_run: TaskRun,
+    is_async: bool | None = None,
+    flow_run: FlowRun | None = None,
+    wait_for: tuple[object, ...] = (),
+    backend: Backend | None = None,
+) -> WorkItem[Any]:
+    """Make the item for one call, with the submitter's context variables and the futures found.
+
+    Args:
+        function: What to call: a plain function or a coroutine function.
+        args: Positional arguments; may hold futures, as may all others.
+        kwargs: Keyword arguments.
+        task_run: The run's id and names.
+        is_async: Whether calling the function gives a coroutine; found out if None.
+        flow_run: The flow run that it belongs to, if any.
+        wait_for: Futures that must complete first, without giving an argument.
+        backend: The event loop for a coroutine, where the runner has to bring one.
+    """
+    found = scan((*args, *kwargs.values()))
+    upstreams, tolerated = found.upstreams, found.tolerated
+    if wait_for:
+        awaited = scan(wait_for)
+        upstreams = (*upstreams, *awaited.upstreams)
+        tolerated = (*tolerated, *awaited.tolerated)
+    return WorkItem(
+        function,
+        args,
+        kwargs,
+        task_run,
+        is_async=is_async_function(function) if is_async is None else is_async,
+        flow_run=flow_run,
+        upstreams=upstreams,
+        tolerated=tolerated,
+        is_plain=found.is_plain,
+        backend=backend,
+        variables=contextvars.copy_context(),
+    )
+
+
+@asynccontextmanager
+async def _unwrapped(exit_stack: AsyncExitStack) -> AsyncIterator[AsyncExitStack]:
+    """Enter an exit stack that lets the exception of its body out as it was raised.
+
+    Task groups on the stack would wrap it into an exception group. Their children's exceptions
+    still come out: the engine's own children raise none.
+    """
+    body_error: BaseException | None = None
+    try:
+        async with exit_stack:
+            try:
+                yield exit_stack
+            except BaseException as error:
+                body_error = error
+                raise
+    except BaseExceptionGroup as group:
+        if body_error is None or not _holds_only(group, body_error):
+            raise
+    # Raised out here, it gets neither the group as its context nor loses a cause of its own.
+    if body_error is not None:
+        raise body_error
+
+
+def _holds_only(group: BaseExceptionGroup[BaseException], error: BaseException) -> bool:
+    return all(
+        _holds_only(each, error) if isinstance(each, BaseExceptionGroup) else each is error
+        for each in group.exceptions
+    )

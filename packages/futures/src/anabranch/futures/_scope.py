@@ -1,0 +1,115 @@
+"""Scopes: every run joins the runs that were submitted in it before it ends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import anyio
+
+if TYPE_CHECKING:
+    from anabranch.futures._future import Future
+    from anabranch.futures._runner import TaskRunner
+    from anabranch.futures._work import RunContext
+
+
+class RunScope:
+    """What surrounds running code: who runs, where it submits to, and what it has submitted.
+
+    The body of a flow run and the function of a task run each execute in a scope of their own. A
+    run submitted in a scope is its child until it ends, and the scope does not end before that.
+    Leaving it (it is a context manager, sync and async) joins the children; leaving it by an
+    exception cancels them first.
+
+    Attributes:
+        context: Which run this is the scope of.
+        runner: Where work submitted in this scope goes; None where that is nowhere.
+        on_child_end: Told of each child once, when it has ended and before the scope ends.
+    """
+
+    __slots__ = ("_children", "_lock", "context", "on_child_end", "runner")
+
+    def __init__(
+        self,
+        context: RunContext,
+        runner: TaskRunner | None = None,
+        on_child_end: Callable[[Future[object]], None] | None = None,
+    ) -> None:
+        self.context = context
+        self.runner = runner
+        self.on_child_end = on_child_end
+        self._children: set[Future[object]] = set()
+        self._lock = threading.RLock()
+
+    def adopt(self, future: Future[object]) -> None:
+        """Make a run a child of this scope until it ends."""
+        self._children.add(future)
+        future.add_done_callback(self._release)
+
+    def _release(self, child: Future[object]) -> None:
+        # The callback of a run that has ended and the join that waited for it race to this. The
+        # lock makes the loser wait until the winner has told of the end: a flow that has joined
+        # its runs has also counted them.
+        with self._lock:
+            if child in self._children:
+                self._children.remove(child)
+                if self.on_child_end is not None:
+                    self.on_child_end(child)
+
+    def children(self) -> list[Future[object]]:
+        """Return the runs submitted in this scope that have not ended."""
+        return list(self._children)
+
+    def join(self) -> None:
+        """Block until every run submitted in this scope has ended."""
+        while self._children:
+            for child in self.children():
+                child._wait()  # noqa: SLF001 - joining is no look at the outcome
+                self._release(child)
+
+    async def join_async(self) -> None:
+        """Wait until every run submitted in this scope has ended."""
+        while self._children:
+            for child in self.children():
+                await child._wait_async()  # noqa: SLF001 - joining is no look at the outcome
+                self._release(child)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self.cancel()
+        self.join()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self.cancel()
+        if self._children:  # A shield costs more than most runs.
+            with anyio.CancelScope(shield=error is not None):
+                await self.join_async()
+
+    def cancel(self) -> None:
+        """Ask for every run submitted in this scope to be stopped."""
+        for child in self.children():
+            child.cancel()
+
+
+#: The scope of the code that is running, or None outside any run.
+current_scope: ContextVar[RunScope | None] = ContextVar("current_scope", default=None)

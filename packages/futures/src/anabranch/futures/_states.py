@@ -1,0 +1,329 @@
+"""The states of a run: a closed union of final classes, made for ``match``."""
+
+from __future__ import annotations
+
+import abc
+import enum
+from datetime import UTC, datetime
+from functools import partial
+from typing import ClassVar, Generic, Literal, Never, TypeAlias, TypeVar, final, overload
+
+import attrs
+
+from anabranch.futures._exceptions import (
+    NotFinishedError,
+    RunCancelledError,
+    RunCrashedError,
+    RunTimedOutError,
+    UpstreamFailedError,
+)
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+# Spelt here because inside the states, `type` is an attribute.
+_ErrorClass: TypeAlias = type[Exception]
+
+
+class StateType(enum.Enum):
+    """The kind of a state; several states may share one (a `TimedOut` run is a failed one)."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CRASHED = "CRASHED"
+    CANCELLED = "CANCELLED"
+    UPSTREAM_FAILED = "UPSTREAM_FAILED"
+
+
+class StoredValue(abc.ABC, Generic[R]):
+    """The value of a completed run that still lies where it was made, such as on a Dask worker.
+
+    A runner whose tasks run elsewhere puts one of these into `Completed` in place of the value.
+    The value is brought over when it is first asked for, and kept from then on.
+    """
+
+    __slots__ = ("_fetched", "_value")
+
+    def __init__(self) -> None:
+        self._fetched = False
+
+    @abc.abstractmethod
+    def _fetch(self) -> R:
+        """Bring the value over; blocks, and may be called in any thread.
+
+        Raises:
+            ResultUnavailableError: What held the value is gone.
+        """
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the value has been brought over already, so that `get` does not block."""
+        return self._fetched
+
+    def get(self) -> R:
+        """Return the value, fetching it the first time.
+
+        Raises:
+            ResultUnavailableError: What held the value is gone.
+        """
+        if not self._fetched:
+            self._value = self._fetch()
+            self._fetched = True
+        return self._value
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _State:
+    """What all states have in common."""
+
+    type: ClassVar[StateType]
+
+    message: str | None = None
+    timestamp: datetime = attrs.field(factory=partial(datetime.now, UTC))
+
+    @property
+    def name(self) -> str:
+        """The state's name, such as ``"Completed"``."""
+        return type(self).__name__
+
+    def is_final(self) -> bool:
+        """Whether the run has ended: no other state follows."""
+        return self.type not in (StateType.PENDING, StateType.RUNNING)
+
+    def is_pending(self) -> bool:
+        """Whether the run waits: for its turn, for other runs, or for its next attempt."""
+        return self.type is StateType.PENDING
+
+    def is_running(self) -> bool:
+        """Whether an attempt is being made right now."""
+        return self.type is StateType.RUNNING
+
+    def is_completed(self) -> bool:
+        """Whether the run ended well."""
+        return self.type is StateType.COMPLETED
+
+    def is_failed(self) -> bool:
+        """Whether the run raised an exception or ran out of time."""
+        return self.type is StateType.FAILED
+
+    def is_crashed(self) -> bool:
+        """Whether the infrastructure failed the run."""
+        return self.type is StateType.CRASHED
+
+    def is_cancelled(self) -> bool:
+        """Whether the run was cancelled."""
+        return self.type is StateType.CANCELLED
+
+    def is_upstream_failed(self) -> bool:
+        """Whether the run never started because one that it depends on failed."""
+        return self.type is StateType.UPSTREAM_FAILED
+
+    def __str__(self) -> str:
+        return f"{self.name}({self.message!r})" if self.message else f"{self.name}()"
+
+
+class _Unfinished(_State):
+    """A state that has no result yet."""
+
+    __slots__ = ()
+
+    def result(self, raise_on_failure: bool = True) -> Never:
+        """Always raise, for there is no result yet.
+
+        Raises:
+            NotFinishedError: Always.
+        """
+        raise NotFinishedError(
+            f"This run is {self.name.lower()} and has no result yet; "
+            "wait for it: future.result(), or in async code: await future"
+        )
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class Pending(_Unfinished):
+    """The run has been submitted and has not started."""
+
+    type: ClassVar[StateType] = StateType.PENDING
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class Running(_Unfinished):
+    """The run is being executed."""
+
+    type: ClassVar[StateType] = StateType.RUNNING
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class Retrying(_Unfinished):
+    """An attempt of the run failed, and the next one has not started."""
+
+    type: ClassVar[StateType] = StateType.PENDING
+
+
+@final
+@attrs.frozen(eq=False)
+class Completed(_State, Generic[R_co]):
+    """The run ended well, with a value."""
+
+    type: ClassVar[StateType] = StateType.COMPLETED
+    __match_args__ = ("value",)
+
+    _value: R_co | StoredValue[R_co] = attrs.field(alias="value")
+
+    @property
+    def value(self) -> R_co:
+        """What the run returned; fetched when it is first read, if it lies elsewhere."""
+        value = self._value
+        return value.get() if isinstance(value, StoredValue) else value
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the value is at hand, so that reading it does not block."""
+        return not isinstance(self._value, StoredValue) or self._value.is_local
+
+    def result(self, raise_on_failure: bool = True) -> R_co:
+        """Return the run's value."""
+        return self.value
+
+
+class _Unsuccessful(_State):
+    """A final state without a value of its own."""
+
+    __slots__ = ()
+
+    @property
+    @abc.abstractmethod
+    def exception(self) -> BaseException:
+        """The exception that `result` raises."""
+
+    @overload
+    def result(self, raise_on_failure: Literal[True] = True) -> Never: ...
+    @overload
+    def result(self, raise_on_failure: bool) -> BaseException: ...
+    def result(self, raise_on_failure: bool = True) -> BaseException:
+        """Raise what the run failed with.
+
+        Args:
+            raise_on_failure: Whether to raise the exception; if false, it is returned.
+        """
+        if raise_on_failure:
+            raise self.exception
+        return self.exception
+
+
+def describe(exception: BaseException) -> str:
+    """Return an exception as the last line of its traceback shows it."""
+    text = str(exception)
+    return f"{type(exception).__name__}: {text}" if text else type(exception).__name__
+
+
+@final
+@attrs.frozen(eq=False)
+class Failed(_Unsuccessful, Generic[R_co]):
+    """The run raised an exception.
+
+    For a flow that failed because of runs that it returned, ``returned`` is what it returned.
+    """
+
+    type: ClassVar[StateType] = StateType.FAILED
+    __match_args__ = ("exception",)
+
+    _exception: BaseException = attrs.field(alias="exception")
+    returned: R_co | None = None
+
+    @property
+    def exception(self) -> BaseException:
+        """What the run raised, as it was raised."""
+        return self._exception
+
+
+class _Broken(_Unsuccessful):
+    """An end that the engine reports with an exception of its own, unless it is given one."""
+
+    __slots__ = ()
+    _error: ClassVar[_ErrorClass]
+    _default_message: ClassVar[str]
+    _exception: BaseException | None
+
+    @property
+    def exception(self) -> BaseException:
+        """What `result` raises."""
+        if self._exception is not None:
+            return self._exception
+        return self._error(self.message or self._default_message)
+
+
+@final
+@attrs.frozen(eq=False, kw_only=True)
+class TimedOut(_Broken):
+    """The run did not end within its time limit; a kind of failure."""
+
+    type: ClassVar[StateType] = StateType.FAILED
+    _error: ClassVar[_ErrorClass] = RunTimedOutError
+    _default_message: ClassVar[str] = "The run exceeded its time limit."
+    _exception: BaseException | None = attrs.field(alias="exception", default=None)
+
+
+@final
+@attrs.frozen(eq=False, kw_only=True)
+class Crashed(_Broken):
+    """The infrastructure under the run failed, not the run itself."""
+
+    type: ClassVar[StateType] = StateType.CRASHED
+    _error: ClassVar[_ErrorClass] = RunCrashedError
+    _default_message: ClassVar[str] = "The infrastructure under the run failed."
+    _exception: BaseException | None = attrs.field(alias="exception", default=None)
+
+
+@final
+@attrs.frozen(eq=False, kw_only=True)
+class Cancelled(_Broken):
+    """The run was cancelled before it ended."""
+
+    type: ClassVar[StateType] = StateType.CANCELLED
+    _error: ClassVar[_ErrorClass] = RunCancelledError
+    _default_message: ClassVar[str] = "The run was cancelled."
+    _exception: BaseException | None = attrs.field(alias="exception", default=None)
+
+
+@final
+@attrs.frozen(eq=False, kw_only=True)
+class UpstreamFailed(_Unsuccessful):
+    """The run never started, because a run that it depends on did not complete.
+
+    ``cause`` is the exception of the run that failed first, however long the chain behind it.
+    """
+
+    type: ClassVar[StateType] = StateType.UPSTREAM_FAILED
+
+    cause: BaseException
+
+    @property
+    def exception(self) -> BaseException:
+        """An `UpstreamFailedError` whose ``__cause__`` is the root cause."""
+        error = UpstreamFailedError(self.message or "A run upstream failed.")
+        error.__cause__ = self.cause
+        return error
+
+
+#: How a run ended. Narrow it with ``match``; ask it `is_final` and the like. It is a union, so
+#: ``isinstance(x, State)`` is impossible.
+State: TypeAlias = Completed[R] | Failed[R] | TimedOut | Crashed | Cancelled | UpstreamFailed
+
+#: What a run is in before it ends.
+Unfinished: TypeAlias = Pending | Running | Retrying
+
+#: The classes of `State`, for ``isinstance``.
+FINAL_STATES = (Completed, Failed, TimedOut, Crashed, Cancelled, UpstreamFailed)
+
+
+def root_cause(state: Failed[object] | TimedOut | Crashed | Cancelled | UpstreamFailed) -> (
+    BaseException
+):
+    """Return the exception of the run that failed first on the way to this state."""
+    return state.cause if isinstance(state, UpstreamFailed) else state.exception

@@ -1,0 +1,130 @@
+"""What is run: the unit of work that a runner is given, and the context that travels with it."""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+import itertools
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
+
+import attrs
+
+if TYPE_CHECKING:
+    from anabranch.futures._future import Future
+
+R_co = TypeVar("R_co", covariant=True)
+
+#: The event loops that async tasks can run on.
+Backend: TypeAlias = Literal["trio", "asyncio"]
+
+
+class _RunIds:
+    """Ids that are unique among machines and processes, for a fraction of a uuid4's time."""
+
+    def __init__(self) -> None:
+        self._renew()
+        os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self._prefix = os.urandom(10).hex()
+        self._counter = itertools.count()
+
+    def __call__(self) -> str:
+        return f"{self._prefix}{next(self._counter):012x}"
+
+
+#: Returns a new run id: 32 hexadecimal digits.
+new_run_id = _RunIds()
+
+
+@attrs.frozen
+class TaskRun:
+    """Which run of which task this is.
+
+    Attributes:
+        id: Unique for each run: 32 hexadecimal digits.
+        name: What logs call the run, such as ``say_hello-811087cd-0``.
+        task_name: The name of the task that is run.
+        tags: The tags of the task and of what surrounded its submission.
+    """
+
+    id: str
+    name: str
+    task_name: str
+    tags: frozenset[str] = frozenset()
+
+
+@attrs.frozen
+class FlowRun:
+    """Which run of which flow this is.
+
+    Attributes:
+        id: Unique for each run: 32 hexadecimal digits.
+        name: What logs call the run, such as ``humongous-mink``.
+        flow_name: The name of the flow that is run.
+    """
+
+    id: str
+    name: str
+    flow_name: str
+
+
+@attrs.frozen
+class RunContext:
+    """Who is running: small, frozen and picklable, so that it travels with the work.
+
+    Attributes:
+        flow_run: The flow run that all of this belongs to, if there is one.
+        task_run: The task run, or None in a flow's own body.
+        attempt: Counts the attempts of the task run from 1.
+    """
+
+    flow_run: FlowRun | None = None
+    task_run: TaskRun | None = None
+    attempt: int = 1
+
+
+@attrs.frozen(eq=False)
+class WorkItem(Generic[R_co]):
+    """One call of one function, ready to be run by any runner.
+
+    The item knows nothing of where it will run. Its arguments may hold futures, at any depth of
+    containers; a runner that takes the item sees to it that the function gets their values. Make
+    one with `make_item`, which finds those futures.
+
+    Attributes:
+        function: What to call: a plain function or a coroutine function.
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+        is_async: Whether calling the function gives a coroutine.
+        task_run: The run's id and names.
+        flow_run: The flow run that it belongs to, if any.
+        upstreams: The futures that must complete first: those among the arguments, and those that
+            the submitter named besides.
+        tolerated: The futures that must end first, however they end.
+        is_plain: Whether the arguments can be handed on as they are, holding neither futures nor
+            marks such as `quote`.
+        backend: The event loop for a coroutine, where the runner has to bring one.
+        variables: The submitter's context variables, for runners in the same process.
+    """
+
+    function: Callable[..., object]
+    args: tuple[object, ...]
+    kwargs: Mapping[str, object]
+    task_run: TaskRun
+    is_async: bool = False
+    flow_run: FlowRun | None = None
+    upstreams: tuple[Future[object], ...] = ()
+    tolerated: tuple[Future[object], ...] = ()
+    is_plain: bool = True
+    backend: Backend | None = None
+    variables: contextvars.Context | None = None
+
+
+def is_async_function(function: Callable[..., object]) -> bool:
+    """Whether calling ``function`` gives a coroutine; looks through partials and callables."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - the method itself is wanted
+    )

@@ -1,0 +1,51 @@
+"""What the authors of task runners and of engines need besides the public names.
+
+A runner in the same process runs items with `run_item` and `run_item_async`, when `when_ready` says
+so. One that runs them in other processes ships them with `pack` and `run_shipment`, and reads their
+failures from `RunError`.
+"""
+
+from __future__ import annotations
+
+from anabranch.futures._dependencies import upstream_failure, when_ready
+from anabranch.futures._future import BlockingSection, set_blocking_section
+from anabranch.futures._lifecycle import (
+    run_item,
+    run_item_async,
+    run_item_in_new_loop,
+)
+from anabranch.futures._loops import EventLoop, LoopThread, default_backend, running_loop
+from anabranch.futures._publish import publish
+from anabranch.futures._remote import Packed, RunError, Shipment, pack, run_shipment
+from anabranch.futures._runner import make_item
+from anabranch.futures._scope import RunScope, current_scope
+from anabranch.futures._states import StoredValue, describe, root_cause
+from anabranch.futures._work import is_async_function, new_run_id
+
+__all__ = [
+    "BlockingSection",
+    "EventLoop",
+    "LoopThread",
+    "Packed",
+    "RunError",
+    "RunScope",
+    "Shipment",
+    "StoredValue",
+    "current_scope",
+    "default_backend",
+    "describe",
+    "is_async_function",
+    "make_item",
+    "new_run_id",
+    "pack",
+    "publish",
+    "root_cause",
+    "run_item",
+    "run_item_async",
+    "run_item_in_new_loop",
+    "run_shipment",
+    "running_loop",
+    "set_blocking_section",
+    "upstream_failure",
+    "when_ready",
+]

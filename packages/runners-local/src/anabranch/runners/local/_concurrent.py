@@ -1,0 +1,63 @@
+"""The default runner: everything at once, in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Final, TypeVar, final
+
+from anabranch.futures import ConcurrencyType, Future, TaskRunner, WorkItem
+from anabranch.futures.runner import when_ready
+from anabranch.runners.local._executor import Executor
+from anabranch.runners.local._run import LocalRun
+
+R = TypeVar("R")
+
+
+@final
+class ConcurrentTaskRunner(TaskRunner):
+    """Runs tasks concurrently: async ones as children of one nursery, others on its own threads.
+
+    The runner's nursery owns all that it runs. Leaving it joins every task and every thread. The
+    threads come as they are needed, and a task that waits for another does not hold up the rest:
+    it runs what it waits for itself, or lends its place.
+
+    Args:
+        max_workers: How many sync tasks may be at work at a time. Async tasks are not counted.
+
+    Raises:
+        ValueError: ``max_workers`` is less than 1.
+    """
+
+    def __init__(self, max_workers: int = 40) -> None:
+        super().__init__()
+        if max_workers < 1:
+            raise ValueError(
+                f"ConcurrentTaskRunner(max_workers={max_workers!r}): at least one is needed; "
+                "leave it out for 40"
+            )
+        self._max_workers: Final = max_workers
+        self._executor: Executor | None = None
+
+    @property
+    def concurrency_type(self) -> ConcurrencyType:
+        """Concurrent: many tasks at a time, in one process."""
+        return ConcurrencyType.CONCURRENT
+
+    def _settings(self) -> Mapping[str, object]:
+        return {"max_workers": self._max_workers}
+
+    async def _start(self, exit_stack: AsyncExitStack) -> None:
+        executor = Executor.open(self, self._max_workers)
+        self._executor = await exit_stack.enter_async_context(executor)
+
+    def _submit(self, item: WorkItem[R]) -> Future[R]:
+        executor = self._executor
+        assert executor is not None, "dispatch() refuses work while the runner is not started"
+        loops = frozenset({executor.loop.thread_id}) if item.is_async else frozenset()
+        for upstream in (*item.upstreams, *item.tolerated):
+            loops |= upstream.needed_loops()
+        run = LocalRun(item, loops)
+        run.executor = executor
+        when_ready(item, lambda: executor.execute(run), run.end)
+        return run

@@ -1,0 +1,160 @@
+"""The runner for debugging: one task at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self, TypeVar, final
+
+import anyio
+
+from anabranch.futures import ConcurrencyType, Crashed, Future, TaskRunner, WorkItem
+from anabranch.futures.runner import LoopThread, current_scope, run_item, upstream_failure, when_ready
+from anabranch.runners.local._executor import Executor
+from anabranch.runners.local._run import LocalRun
+
+R = TypeVar("R")
+
+
+@final
+class SequentialTaskRunner(TaskRunner):
+    """Runs tasks one at a time, in the order of their submission.
+
+    In sync code, ``submit`` runs the task there and then, in the calling thread, and returns a
+    future that is done. In async code, where that would block the event loop, tasks queue: each
+    starts when the one before it has ended. A task that waits for one that it submitted itself lets
+    it go first.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._turns: _Turns | None = None
+        self._loop_thread: LoopThread | None = None
+        self._end_loop: Callable[[], object] | None = None
+        self._runs_in_place = False
+
+    @property
+    def concurrency_type(self) -> ConcurrencyType:
+        """Sequential: one task at a time."""
+        return ConcurrencyType.SEQUENTIAL
+
+    async def _start(self, exit_stack: AsyncExitStack) -> None:
+        executor = await exit_stack.enter_async_context(Executor.open(self, max_workers=1))
+        self._turns = _Turns(self, executor)
+
+    def _submit(self, item: WorkItem[R]) -> Future[R]:
+        if self._runs_in_place and not item.is_async:
+            return self._run_in_place(item)
+        turns = self._turns or self._start_loop()
+        loops = frozenset({turns.executor.loop.thread_id})  # Even a sync task may queue behind one.
+        run = LocalRun(item, loops, turns.let_pass)
+        run.executor = turns.executor
+        when_ready(item, lambda: turns.queue(run), run.end)
+        if self._runs_in_place and threading.get_ident() != turns.executor.loop.thread_id:
+            run._wait()  # noqa: SLF001 - submission is no look at the outcome
+        return run
+
+    def _run_in_place(self, item: WorkItem[R]) -> Future[R]:
+        run = LocalRun(item, loops=frozenset())
+        run.set_running()
+        for upstream in (*item.upstreams, *item.tolerated):
+            upstream._wait()  # noqa: SLF001 - they are another runner's, and this one's turn comes
+        assert item.variables is not None, "an item that was made here has its variables"
+        state = upstream_failure(item) or item.variables.run(run_item, item, self)
+        run.end(state)
+        if isinstance(state, Crashed) and not isinstance(state.exception, Exception):
+            raise state.exception  # Ctrl-C or SystemExit: the caller's own thread was meant.
+        return run
+
+    # ------------------------------------------------------------------ in sync code
+
+    def __enter__(self) -> Self:
+        # No event loop unless an async task comes: starting one costs more than most runs.
+        self._enter_in_place()
+        self._runs_in_place = True
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._leave_in_place(error)
+        self._runs_in_place = False
+        if self._loop_thread is not None and self._end_loop is not None:
+            self._end_loop()
+            self._loop_thread.join()
+        self._turns = self._loop_thread = self._end_loop = None
+
+    def _start_loop(self) -> _Turns:
+        self._loop_thread = LoopThread(self._serve, backend=self.backend, name="anabranch-async")
+        self._loop_thread.start()
+        assert self._turns is not None, "the loop thread is ready once it has set this"
+        return self._turns
+
+    async def _serve(self, ready: Callable[[], None]) -> None:
+        left = anyio.Event()
+        async with Executor.open(self, max_workers=1) as executor:
+            self._turns = _Turns(self, executor)
+            self._end_loop = lambda: executor.loop.call_soon(left.set)
+            ready()
+            await left.wait()
+
+
+class _Turns:
+    """Lets the runs of an executor go one at a time."""
+
+    def __init__(self, runner: TaskRunner, executor: Executor) -> None:
+        self._runner = runner
+        self.executor = executor
+        self._lock = threading.Lock()
+        self._waiting: deque[LocalRun[object]] = deque()
+        self._current: LocalRun[object] | None = None
+
+    def queue(self, run: LocalRun[object]) -> None:
+        """Have a run that is ready executed when its turn comes."""
+        with self._lock:
+            is_urgent = run.urgent
+            if not is_urgent:
+                self._waiting.append(run)
+        if is_urgent:
+            self.executor.execute(run)
+        else:
+            self._next()
+
+    def let_pass(self, run: LocalRun[object]) -> None:
+        """Let a run go out of turn if a run of this runner has begun to wait for it."""
+        scope = current_scope.get()
+        if scope is None or scope.runner is not self._runner or scope.context.task_run is None:
+            return
+        wanted: list[Future[object]] = [run]
+        while wanted:
+            each = wanted.pop()
+            if isinstance(each, LocalRun) and not each.done() and not each.urgent:
+                item = each.item
+                if item is not None:
+                    wanted.extend((*item.upstreams, *item.tolerated))
+                with self._lock:
+                    each.urgent = True
+                    is_ready = each in self._waiting
+                    if is_ready:
+                        self._waiting.remove(each)
+                if is_ready:
+                    self.executor.execute(each)
+
+    def _next(self) -> None:
+        with self._lock:
+            if self._current is not None or not self._waiting:
+                return
+            self._current = run = self._waiting.popleft()
+        run.add_done_callback(self._ended)
+        self.executor.execute(run)
+
+    def _ended(self, _: Future[object]) -> None:
+        with self._lock:
+            self._current = None
+        self._next()

@@ -1,0 +1,181 @@
+"""The worker threads of a local runner: daemons that take runs from one queue."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import Final
+
+from anabranch.futures import Future
+from anabranch.futures.runner import BlockingSection, current_scope, set_blocking_section
+from anabranch.runners.local._run import LocalRun
+
+# Runs that a waiting thread executes itself lie on its stack, one upon the other. Beyond this
+# depth a stand-in takes over.
+_MAX_NESTING: Final = 32
+
+
+class WorkerThreads:
+    """Threads that execute runs, never more than ``max_workers`` of them at work at a time.
+
+    A thread that waits for a run that has not started executes it itself. While it waits for one
+    that is under way elsewhere, a stand-in takes its place. So no wait starves the pool, and the
+    threads stay few.
+
+    Args:
+        execute: Executes one run, in the thread that calls it.
+        max_workers: How many threads may be at work at a time.
+        name: What the threads' names begin with.
+        on_exit: Called by each thread as the last thing it does.
+    """
+
+    def __init__(
+        self,
+        execute: Callable[[LocalRun[object]], None],
+        max_workers: int,
+        name: str,
+        on_exit: Callable[[], object],
+    ) -> None:
+        self._execute = execute
+        self._max_workers = max_workers
+        self._name = name
+        self._on_exit = on_exit
+        self._lock = threading.Lock()
+        self._workers: set[_Worker] = set()
+        self._started = 0
+        self._idle = 0
+        self._blocked = 0
+        self._closed = False
+        # One token for each run that is queued, and one sentinel for each thread at the end.
+        self._tokens: SimpleQueue[bool] = SimpleQueue()
+        # Runs that running ones have submitted go before new ones, or parents would pile up.
+        self._nested: deque[LocalRun[object]] = deque()
+        self._fresh: deque[LocalRun[object]] = deque()
+
+    def put(self, run: LocalRun[object]) -> None:
+        """Queue a run that is ready to be executed."""
+        scope = current_scope.get()
+        is_nested = scope is not None and scope.context.task_run is not None
+        (self._nested if is_nested else self._fresh).append(run)
+        self._tokens.put(True)
+        with self._lock:
+            self._start_if_needed()
+
+    def close(self) -> None:
+        """Have every thread end when it is through with what it is doing."""
+        with self._lock:
+            self._closed = True
+            for _ in self._workers:
+                self._tokens.put(False)
+
+    def leaving(self) -> list[threading.Thread]:
+        """Return the threads that are about to end: all but those stuck in an abandoned run."""
+        return [worker.thread for worker in list(self._workers) if not worker.is_stuck()]
+
+    def take(self) -> LocalRun[object] | None:
+        """Wait for a run and return it; None if there is nothing more to do for this thread."""
+        with self._lock:
+            if len(self._workers) - self._blocked > self._max_workers:
+                return None  # The one that this thread stood in for is back.
+            self._idle += 1
+        is_run = self._tokens.get()
+        with self._lock:
+            self._idle -= 1
+        if not is_run:
+            return None
+        try:
+            return self._nested.popleft()
+        except IndexError:
+            return self._fresh.popleft()
+
+    def leave(self, worker: _Worker) -> None:
+        """Let a thread go."""
+        with self._lock:
+            self._workers.discard(worker)
+            # It may have been counted on to take a run that was queued meanwhile.
+            self._start_if_needed()
+        self._on_exit()
+
+    @contextmanager
+    def lent_place(self) -> Iterator[None]:
+        """Let another thread take this one's place for as long as this one waits."""
+        with self._lock:
+            self._blocked += 1
+            self._start_if_needed()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._blocked -= 1
+
+    def run(self, run: LocalRun[object]) -> None:
+        """Execute one run in this thread."""
+        self._execute(run)
+
+    def _start_if_needed(self) -> None:
+        at_work = len(self._workers) - self._blocked
+        if at_work < self._max_workers and self._tokens.qsize() > self._idle and not self._closed:
+            self._started += 1
+            worker = _Worker(self, f"{self._name}-{self._started}")
+            self._workers.add(worker)
+            worker.thread.start()
+
+
+class _Worker(BlockingSection):
+    """One thread, and what it does when the code that it runs has to wait."""
+
+    def __init__(self, pool: WorkerThreads, name: str) -> None:
+        self._pool = pool
+        self._nesting = 0
+        self.run: LocalRun[object] | None = None
+        self.thread = threading.Thread(target=self._work, name=name, daemon=True)
+
+    def _work(self) -> None:
+        set_blocking_section(self)
+        try:
+            while (run := self._pool.take()) is not None:
+                self.run = run
+                self._pool.run(run)
+                # Dropped before the next wait: an idle thread keeps no run alive.
+                self.run = run = None
+        finally:
+            self._pool.leave(self)
+
+    def is_stuck(self) -> bool:
+        """Whether the thread is at a run that nobody waits for any more."""
+        run = self.run
+        return run is not None and run.is_abandoned()
+
+    def wait(self, future: Future[object]) -> None:
+        """Return when ``future`` is done, having run it here if it had not started."""
+        waited_for = [future]
+        while waited_for:
+            target = waited_for[-1]
+            if target.done():
+                waited_for.pop()
+            elif isinstance(target, LocalRun) and (missing := target.first_missing()) is not None:
+                waited_for.append(missing)
+            elif isinstance(target, LocalRun) and self._can_run(target):
+                self._nesting += 1
+                try:
+                    self._pool.run(target)
+                finally:
+                    self._nesting -= 1
+            else:
+                target._awaited()  # noqa: SLF001 - the hook is there for runners
+                with self._pool.lent_place():
+                    target.park()
+
+    def _can_run(self, run: LocalRun[object]) -> bool:
+        item = run.item
+        return (
+            item is not None
+            and not item.is_async
+            and self._nesting < _MAX_NESTING
+            and run.executor is not None
+            and run.executor.threads is self._pool
+            and not run.is_running()
+        )
