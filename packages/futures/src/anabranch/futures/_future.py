@@ -323,6 +323,10 @@ class Future(Generic[R_co]):
 
     # ------------------------------------------------------------------ for runners
 
+    def was_observed(self) -> bool:
+        """For engines: whether anyone has looked at how the run ended."""
+        return self._observed
+
     def needed_loops(self) -> frozenset[int]:
         """For runners: return the threads of the event loops that the run still needs."""
         return self._loops

@@ -101,10 +101,10 @@ def _attempt(item: WorkItem[R], command: Attempt, runner: TaskRunner | None) -> 
     token = current_scope.set(scope)
     try:
         with scope:
-            args, kwargs = _values(item)
+            args, kwargs = resolve_arguments(item)
             return Completed(cast("R", item.function(*args, **kwargs)))
     except BaseException as error:  # However a run ends is data for whoever waits for it.
-        return state_of(error)
+        return state_of_error(error)
     finally:
         current_scope.reset(token)
 
@@ -117,13 +117,13 @@ async def _attempt_async(
     try:
         async with scope:
             await _bring_over(item)
-            args, kwargs = _values(item)
+            args, kwargs = resolve_arguments(item)
             coroutine = cast("Coroutine[object, object, R]", item.function(*args, **kwargs))
             return Completed(await coroutine)
     except anyio.get_cancelled_exc_class():
         raise  # The loop's own business; whoever cancelled this task knows how the run ended.
     except BaseException as error:  # However a run ends is data for whoever waits for it.
-        return state_of(error)
+        return state_of_error(error)
     finally:
         current_scope.reset(token)
 
@@ -131,7 +131,7 @@ async def _attempt_async(
 def _open_scope(item: WorkItem[R], command: Attempt, runner: TaskRunner | None) -> RunScope:
     parent = current_scope.get()  # The submitter's, in the same process; else there is none.
     context = RunContext(item.flow_run, item.task_run, command.number)
-    return RunScope(context, runner, None if parent is None else parent.on_child_end)
+    return RunScope(context, runner, None if parent is None else parent.owner)
 
 
 async def _bring_over(item: WorkItem[R]) -> None:
@@ -142,7 +142,8 @@ async def _bring_over(item: WorkItem[R]) -> None:
             await anyio.to_thread.run_sync(state.result)
 
 
-def _values(item: WorkItem[R]) -> tuple[tuple[object, ...], Mapping[str, object]]:
+def resolve_arguments(item: WorkItem[R]) -> tuple[tuple[object, ...], Mapping[str, object]]:
+    """Return an item's arguments with the values of its futures, all of which have ended."""
     if item.is_plain:
         return item.args, item.kwargs
     return substitute(
@@ -153,7 +154,7 @@ def _values(item: WorkItem[R]) -> tuple[tuple[object, ...], Mapping[str, object]
     )
 
 
-def state_of(error: BaseException) -> State[Never]:
+def state_of_error(error: BaseException) -> State[Never]:
     """Return the state that a run ends in when it raises ``error``.
 
     An ordinary exception is the run's failure. Anything else, such as SystemExit, was not meant

@@ -147,9 +147,7 @@ class TaskRunner(abc.ABC):
         settings, was_started = state
         type(self).__init__(self, **settings)
         if was_started:
-            self._unavailable = (
-                "is a pickled copy of a started one, which it has no connection to"
-            )
+            self._unavailable = "is a pickled copy of a started one, which it has no connection to"
 
     def __str__(self) -> str:
         return type(self).__name__
@@ -326,6 +324,10 @@ class TaskRunner(abc.ABC):
             self._unfinished.add(future)
             future.add_done_callback(self._unfinished.discard)
         return future
+
+    def runs_in_place(self, item: WorkItem[R]) -> bool:
+        """Whether dispatching an item here means to execute it before `dispatch` returns."""
+        return False
 
     def statistics(self) -> RunnerStatistics:
         """Return what the runner has done and is doing."""

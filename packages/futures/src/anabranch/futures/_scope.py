@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import anyio
 
@@ -14,6 +13,13 @@ if TYPE_CHECKING:
     from anabranch.futures._future import Future
     from anabranch.futures._runner import TaskRunner
     from anabranch.futures._work import RunContext
+
+
+class ScopeOwner(Protocol):
+    """Keeps account of the runs in a scope and in the scopes below it."""
+
+    def child_ended(self, child: Future[object]) -> None:
+        """Take note of a run that has ended."""
 
 
 class RunScope:
@@ -27,20 +33,21 @@ class RunScope:
     Attributes:
         context: Which run this is the scope of.
         runner: Where work submitted in this scope goes; None where that is nowhere.
-        on_child_end: Told of each child once, when it has ended and before the scope ends.
+        owner: Whoever keeps account of the runs in this scope and below, such as a flow run. It is
+            told of each child once, when it has ended and before the scope ends.
     """
 
-    __slots__ = ("_children", "_lock", "context", "on_child_end", "runner")
+    __slots__ = ("_children", "_lock", "context", "owner", "runner")
 
     def __init__(
         self,
         context: RunContext,
         runner: TaskRunner | None = None,
-        on_child_end: Callable[[Future[object]], None] | None = None,
+        owner: ScopeOwner | None = None,
     ) -> None:
         self.context = context
         self.runner = runner
-        self.on_child_end = on_child_end
+        self.owner = owner
         self._children: set[Future[object]] = set()
         self._lock = threading.RLock()
 
@@ -56,8 +63,8 @@ class RunScope:
         with self._lock:
             if child in self._children:
                 self._children.remove(child)
-                if self.on_child_end is not None:
-                    self.on_child_end(child)
+                if self.owner is not None:
+                    self.owner.child_ended(child)
 
     def children(self) -> list[Future[object]]:
         """Return the runs submitted in this scope that have not ended."""

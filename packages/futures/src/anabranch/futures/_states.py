@@ -322,8 +322,8 @@ Unfinished: TypeAlias = Pending | Running | Retrying
 FINAL_STATES = (Completed, Failed, TimedOut, Crashed, Cancelled, UpstreamFailed)
 
 
-def root_cause(state: Failed[object] | TimedOut | Crashed | Cancelled | UpstreamFailed) -> (
-    BaseException
-):
+def root_cause(
+    state: Failed[object] | TimedOut | Crashed | Cancelled | UpstreamFailed,
+) -> BaseException:
     """Return the exception of the run that failed first on the way to this state."""
     return state.cause if isinstance(state, UpstreamFailed) else state.exception

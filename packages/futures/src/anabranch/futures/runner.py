@@ -7,28 +7,34 @@ failures from `RunError`.
 
 from __future__ import annotations
 
+from anabranch.futures._arguments import LOOK_INSIDE, rebuild, scan
 from anabranch.futures._dependencies import upstream_failure, when_ready
 from anabranch.futures._future import BlockingSection, set_blocking_section
 from anabranch.futures._lifecycle import (
+    resolve_arguments,
     run_item,
     run_item_async,
     run_item_in_new_loop,
+    state_of_error,
 )
 from anabranch.futures._loops import EventLoop, LoopThread, default_backend, running_loop
 from anabranch.futures._publish import publish
 from anabranch.futures._remote import Packed, RunError, Shipment, pack, run_shipment
 from anabranch.futures._runner import make_item
-from anabranch.futures._scope import RunScope, current_scope
-from anabranch.futures._states import StoredValue, describe, root_cause
+from anabranch.futures._scope import RunScope, ScopeOwner, current_scope
+from anabranch.futures._states import FINAL_STATES, StoredValue, describe, root_cause
 from anabranch.futures._work import is_async_function, new_run_id
 
 __all__ = [
+    "FINAL_STATES",
+    "LOOK_INSIDE",
     "BlockingSection",
     "EventLoop",
     "LoopThread",
     "Packed",
     "RunError",
     "RunScope",
+    "ScopeOwner",
     "Shipment",
     "StoredValue",
     "current_scope",
@@ -39,13 +45,17 @@ __all__ = [
     "new_run_id",
     "pack",
     "publish",
+    "rebuild",
+    "resolve_arguments",
     "root_cause",
     "run_item",
     "run_item_async",
     "run_item_in_new_loop",
     "run_shipment",
     "running_loop",
+    "scan",
     "set_blocking_section",
+    "state_of_error",
     "upstream_failure",
     "when_ready",
 ]

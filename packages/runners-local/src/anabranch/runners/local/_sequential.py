@@ -12,7 +12,13 @@ from typing import Self, TypeVar, final
 import anyio
 
 from anabranch.futures import ConcurrencyType, Crashed, Future, TaskRunner, WorkItem
-from anabranch.futures.runner import LoopThread, current_scope, run_item, upstream_failure, when_ready
+from anabranch.futures.runner import (
+    LoopThread,
+    current_scope,
+    run_item,
+    upstream_failure,
+    when_ready,
+)
 from anabranch.runners.local._executor import Executor
 from anabranch.runners.local._run import LocalRun
 
@@ -45,6 +51,13 @@ class SequentialTaskRunner(TaskRunner):
         executor = await exit_stack.enter_async_context(Executor.open(self, max_workers=1))
         self._turns = _Turns(self, executor)
 
+    def runs_in_place(self, item: WorkItem[R]) -> bool:
+        """In sync code always; but an async task's own loop cannot wait for another of its tasks."""
+        if not self._runs_in_place or not item.is_async:
+            return self._runs_in_place
+        turns = self._turns
+        return turns is None or turns.executor.loop.thread_id != threading.get_ident()
+
     def _submit(self, item: WorkItem[R]) -> Future[R]:
         if self._runs_in_place and not item.is_async:
             return self._run_in_place(item)
@@ -53,7 +66,7 @@ class SequentialTaskRunner(TaskRunner):
         run = LocalRun(item, loops, turns.let_pass)
         run.executor = turns.executor
         when_ready(item, lambda: turns.queue(run), run.end)
-        if self._runs_in_place and threading.get_ident() != turns.executor.loop.thread_id:
+        if self.runs_in_place(item):
             run._wait()  # noqa: SLF001 - submission is no look at the outcome
         return run
 

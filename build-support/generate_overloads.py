@@ -1,0 +1,97 @@
+"""Writes the overloads of `.submit()` and `.map()` into the flows' `_runnable.py`.
+
+Python's types cannot say "any of these parameters may be a future instead". Overloads can, one for
+each number of leading parameters; this script writes them between the lines ``# generated: NAME``
+and ``# end``.
+
+    python build-support/generate_overloads.py          rewrites the file
+    python build-support/generate_overloads.py --check  fails if the file is stale
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+#: How many leading parameters may be given as futures.
+POSITIONS = 8
+LETTERS = "ABCDEFGH"[:POSITIONS]
+TARGET = Path(__file__).parent.parent / "packages/flows/src/anabranch/flows/_runnable.py"
+
+
+def _joined(count: int, form: str, separator: str = ", ") -> str:
+    return separator.join(form.format(T=letter, t=letter.lower()) for letter in LETTERS[:count])
+
+
+def _parameters(count: int, form: str) -> str:
+    # The `/` stands even where there is no parameter: without it mypy rejects the other overloads.
+    separator = ",\n        "
+    return _joined(count, form, separator) + f"{separator}/" if count else "/"
+
+
+def _submit(count: int) -> str:
+    return f"""    @overload
+    def submit(
+        self: Callable[Concatenate[{_joined(count, "{T}")}, Q], object],
+        {_parameters(count, "{t}: Arg[{T}]")},
+        *args: Q.args,
+        **kwargs: Q.kwargs,
+    ) -> Future[R_co]: ...
+"""
+
+
+def _submit_waiting(count: int) -> str:
+    return f"""    @overload
+    def submit(
+        self: Callable[[{_joined(count, "{T}")}], object],
+        {_parameters(count, "{t}: Arg[{T}]")},
+        *,
+        wait_for: WaitFor,
+    ) -> Future[R_co]: ...
+"""
+
+
+def _map(count: int) -> str:
+    return f"""    @overload
+    def map(
+        self: Callable[[{_joined(count, "{T}")}], object],
+        {_parameters(count, "{t}: Each[{T}]")},
+        *,
+        wait_for: WaitFor = (),
+    ) -> FutureList[R_co]: ...
+"""
+
+
+def blocks() -> dict[str, str]:
+    """Return the text of each generated block by its name."""
+    counts = range(1, POSITIONS + 1)
+    return {
+        "submit": "".join(map(_submit, counts)),
+        "submit with wait_for": "".join(map(_submit_waiting, (0, *counts))),
+        "map": "".join(map(_map, counts)),
+    }
+
+
+def generate(source: str) -> str:
+    """Return a module's source with its generated blocks written anew."""
+    for name, text in blocks().items():
+        pattern = rf"(    # generated: {re.escape(name)}\n).*?(    # end\n)"
+        source = re.sub(pattern, lambda found, t=text: found[1] + t + found[2], source, flags=re.S)
+    return source
+
+
+def main() -> int:
+    """Rewrite or check the file."""
+    source = TARGET.read_text()
+    generated = generate(source)
+    if "--check" not in sys.argv:
+        TARGET.write_text(generated)
+    elif generated != source:
+        print(f"{TARGET.name} is stale: run python build-support/generate_overloads.py")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,219 @@
+"""Flows: functions whose tasks run on a task runner."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, ParamSpec, Self, TypeVar, Unpack, cast, final, overload
+
+import anyio
+import anyio.to_thread
+
+from anabranch.flows._flow_run import ActiveFlowRun
+from anabranch.flows._names import docstring, flow_name, function_name
+from anabranch.flows._options import FlowOptions, check_options
+from anabranch.flows._runnable import Async, Runnable, Sync, WaitFor
+from anabranch.flows._signature import CallSignature
+from anabranch.flows._subflow import submit_flow
+from anabranch.futures import Completed, Future, State, TaskRunner
+from anabranch.futures.runner import default_backend, is_async_function
+from anabranch.runners.local import ConcurrentTaskRunner
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class BaseFlow(Runnable[P, R_co]):
+    """What sync and async flows have in common.
+
+    Attributes:
+        function: The function that was decorated.
+        name: What the flow is called.
+        description: What the flow does.
+    """
+
+    def __init__(self, function: Callable[P, object], /, **options: Unpack[FlowOptions]) -> None:
+        check_options("flow", options, FlowOptions)
+        functools.update_wrapper(self, function)
+        self.function: Final = function
+        self.name: Final = options.get("name") or flow_name(function)
+        self.description: Final = options.get("description") or docstring(function)
+        self._options: Final = options
+        self._signature: Final = CallSignature(function, function_name(function))
+        self._task_runner = _as_runner(options.get("task_runner", ConcurrentTaskRunner))
+
+    @property
+    def task_runner(self) -> TaskRunner:
+        """The runner of the flow's tasks; each run of the flow has a duplicate of it.
+
+        It can be set anew, to an instance, a class or any callable that makes one.
+        """
+        return self._task_runner
+
+    @task_runner.setter
+    def task_runner(self, value: TaskRunner | Callable[[], TaskRunner], /) -> None:
+        self._task_runner = _as_runner(value)
+
+    def with_options(self, **options: Unpack[FlowOptions]) -> Self:
+        """Return the same flow with some options changed."""
+        current = {**self._options, "task_runner": self._task_runner}
+        return type(self)(self.function, **cast("FlowOptions", {**current, **options}))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"
+
+    def _new_run(self, *, is_submitted: bool = False) -> ActiveFlowRun:
+        runner = self._task_runner.duplicate()
+        runner.backend = self._options.get("backend")
+        return ActiveFlowRun(
+            self.name,
+            runner,
+            name=self._options.get("flow_run_name"),
+            is_submitted=is_submitted,
+        )
+
+
+@final
+class Flow(Sync[P, R_co], BaseFlow[P, R_co]):
+    """A function whose tasks run on a task runner; made by decorating it with `flow`.
+
+    ``flow(x)`` runs it in the calling thread, starts its runner for as long, and returns exactly
+    what the function returns, once every run that it submitted has ended. ``flow.run(x)`` returns
+    the state that it ended in. Called inside another flow it is a subflow, with a runner of its
+    own.
+    """
+
+    def _run_here(self, args: tuple[object, ...], kwargs: dict[str, object]) -> State[R_co]:
+        self._signature.check(args, kwargs)
+        return self._run(self._new_run(), args, kwargs)
+
+    def _run(
+        self, run: ActiveFlowRun, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> State[R_co]:
+        function = cast("Callable[..., R_co]", self.function)
+        with run.accounted(), run.runner:
+            with run.entered():
+                returned = function(*args, **kwargs)
+                run.scope.join()
+            for state in run.conclude(returned):
+                state.result(raise_on_failure=False)
+        return cast("State[R_co]", run.state)
+
+    def _submit(
+        self, args: tuple[object, ...], kwargs: dict[str, object], wait_for: WaitFor
+    ) -> Future[R_co]:
+        self._signature.check(args, kwargs)
+        run = self._new_run(is_submitted=True)
+        return submit_flow(
+            run, lambda args, kwargs: self._run(run, args, kwargs), args, kwargs, wait_for
+        )
+
+
+@final
+class AsyncFlow(Async[P, R_co], BaseFlow[P, R_co]):
+    """A coroutine function whose tasks run on a task runner; made by decorating it with `flow`.
+
+    ``await flow(x)`` runs it in the calling async task, on trio or on asyncio. See `Flow`.
+    """
+
+    async def _run_here(self, args: tuple[object, ...], kwargs: dict[str, object]) -> State[R_co]:
+        self._signature.check(args, kwargs)
+        return await self._run(self._new_run(), args, kwargs)
+
+    async def _run(
+        self, run: ActiveFlowRun, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> State[R_co]:
+        function = cast("Callable[..., Coroutine[Any, Any, R_co]]", self.function)
+        with run.accounted():
+            async with run.runner.start():
+                with run.entered():
+                    returned = await function(*args, **kwargs)
+                    await run.scope.join_async()
+                for state in run.conclude(returned):
+                    if isinstance(state, Completed) and not state.is_local:
+                        await anyio.to_thread.run_sync(state.result)
+        return cast("State[R_co]", run.state)
+
+    def _submit(
+        self, args: tuple[object, ...], kwargs: dict[str, object], wait_for: WaitFor
+    ) -> Future[R_co]:
+        self._signature.check(args, kwargs)
+        run = self._new_run(is_submitted=True)
+        backend = run.runner.backend or default_backend()
+        return submit_flow(
+            run,
+            lambda args, kwargs: anyio.run(self._run, run, args, kwargs, backend=backend),
+            args,
+            kwargs,
+            wait_for,
+        )
+
+
+def _as_runner(value: object) -> TaskRunner:
+    """Return the runner that an option stands for.
+
+    Raises:
+        TypeError: It is no runner and makes none.
+    """
+    if isinstance(value, TaskRunner):
+        return value
+    made = value() if callable(value) else value
+    if isinstance(made, TaskRunner):
+        return made
+    raise TypeError(
+        f"{value!r} is no task runner: give an instance or a class, as in "
+        "`task_runner=SequentialTaskRunner()`, or a callable that returns one"
+    )
+
+
+class _Anything:
+    """No function returns this, so only ``-> Any`` and ``-> Never`` match it."""
+
+
+@final
+class FlowDecorator:
+    """Turns functions into flows; `flow` is the one that everybody uses.
+
+    ``@flow`` and ``@flow(name=..., task_runner=...)`` both work, on functions and on coroutine
+    functions. Without a function it returns a decorator with these options, which can be kept and
+    used again.
+    """
+
+    def __init__(self, **options: Unpack[FlowOptions]) -> None:
+        check_options("flow", options, FlowOptions)
+        self._options = options
+
+    @overload
+    def __call__(self, function: Callable[P, _Anything], /) -> Flow[P, Any]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # A coroutine is also some `R`; this comes first.
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncFlow[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Flow[P, R]: ...
+    @overload
+    def __call__(self, /, **options: Unpack[FlowOptions]) -> FlowDecorator: ...
+    def __call__(self, function: object = None, /, **options: Any) -> object:
+        """Make a flow of a function, or a decorator of options.
+
+        Raises:
+            TypeError: What is decorated is no function, an option is unknown, or the task runner
+                is none.
+        """
+        all_options = cast("FlowOptions", {**self._options, **options})
+        if function is None:
+            if "task_runner" in all_options:
+                _as_runner(all_options["task_runner"])
+            return FlowDecorator(**all_options)
+        if not callable(function):
+            raise TypeError(
+                f"@flow cannot decorate {function!r}: use it on a function, as in "
+                "`@flow` or `@flow(name='extract')`"
+            )
+        kind = AsyncFlow if is_async_function(function) else Flow
+        return kind(function, **all_options)
+
+
+#: Turns a function into a flow; see `FlowDecorator`.
+flow: Final = FlowDecorator()

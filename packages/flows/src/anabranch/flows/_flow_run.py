@@ -1,0 +1,273 @@
+"""A flow run under way: its names, its accounts, and the state that it ends in."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, TypeVar, cast, final
+
+from anabranch.flows._logging import (
+    engine_logger,
+    ensure_console_logging,
+    log_flow_run,
+    log_task_run,
+)
+from anabranch.flows._names import new_flow_run_name
+from anabranch.futures import (
+    Cancelled,
+    Completed,
+    Failed,
+    FlowRun,
+    Future,
+    RunContext,
+    State,
+    StateType,
+    TaskRun,
+    TaskRunner,
+    UpstreamFailed,
+)
+from anabranch.futures.runner import (
+    FINAL_STATES,
+    LOOK_INSIDE,
+    RunScope,
+    current_scope,
+    describe,
+    new_run_id,
+    rebuild,
+)
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+#: How many failures a flow run keeps for its final state; the others are only counted.
+KEPT_FAILURES: Final = 10
+
+
+@final
+class SubflowRun(Future[R_co]):
+    """The future of a subflow, which runs in a thread of its own, never in a place of a pool."""
+
+    __slots__ = ()
+
+
+class ActiveFlowRun:
+    """One run of a flow, from its first log line to its last.
+
+    Attributes:
+        flow_run: The run's id and names.
+        runner: The runner that the flow's tasks are submitted to; not started yet.
+        scope: The scope of the flow's body.
+        state: The state that the run has ended in; None until then.
+    """
+
+    def __init__(
+        self, flow_name: str, runner: TaskRunner, *, name: str | None, is_submitted: bool
+    ) -> None:
+        self.flow_run: Final = FlowRun(new_run_id(), name or new_flow_run_name(), flow_name)
+        self.runner: Final = runner
+        self.scope: Final = RunScope(RunContext(self.flow_run), runner, self)
+        self.state: State[object] | None = None
+        parent = current_scope.get()
+        self._parent: Final = None if parent is None else owner_of(parent)
+        self._is_submitted: Final = is_submitted
+        self._lock: Final = threading.Lock()
+        self._counters: Final[dict[str, itertools.count[int]]] = {}
+        self._ends: Final[Counter[StateType]] = Counter()
+        self._failures: Final[list[BaseException]] = []
+        # Of runs that failed with one of another flow, which is not among this one's failures.
+        self._root_causes: Final[list[BaseException]] = []
+        self._failed_runs: Final[list[Future[object]]] = []
+
+    # ------------------------------------------------------------------ naming
+
+    def next_number(self, task_key: str) -> int:
+        """Return how many runs of a task this flow run has made so far."""
+        counter = self._counters.get(task_key)
+        if counter is None:
+            counter = self._counters.setdefault(task_key, itertools.count())
+        return next(counter)
+
+    # ------------------------------------------------------------------ keeping account
+
+    def child_ended(self, child: Future[object]) -> None:
+        """Take note of a submitted run that has ended."""
+        state = child.final_state()
+        if isinstance(child, SubflowRun):
+            self.note_subflow_end(state)
+            return
+        is_new_failure = self.note_end(child.task_run, state)
+        if is_new_failure:
+            assert not isinstance(state, Completed), "a run that completed is no failure"
+            with self._lock:
+                self._failed_runs.append(child)
+            # What a kept traceback refers to would be kept with it.
+            traceback.clear_frames(state.exception.__traceback__)
+
+    def note_end(self, run: TaskRun, state: State[object]) -> bool:
+        """Count a run that has ended, and log its end.
+
+        Returns:
+            Whether it is among the failures that are kept.
+        """
+        is_failure = not isinstance(state, Completed | UpstreamFailed)
+        with self._lock:
+            self._ends[state.type] += 1
+            is_kept = is_failure and len(self._failures) < KEPT_FAILURES
+            if is_kept:
+                assert not isinstance(state, Completed), "a run that completed is no failure"
+                self._failures.append(state.exception)
+            if isinstance(state, UpstreamFailed) and not self._root_causes:
+                self._root_causes.append(state.cause)
+        level = logging.INFO if isinstance(state, Completed) else logging.ERROR
+        log_task_run(run, self.flow_run, "Finished in state %s", state, level=level)
+        return is_kept
+
+    def note_subflow_end(self, state: State[object]) -> None:
+        """Count a subflow run that was called here and has ended."""
+        with self._lock:
+            self._ends[state.type] += 1
+            if not isinstance(state, Completed) and len(self._failures) < KEPT_FAILURES:
+                self._failures.append(state.exception)
+
+    # ------------------------------------------------------------------ from start to end
+
+    @contextmanager
+    def accounted(self) -> Iterator[None]:
+        """Surround the whole run: log its start and its end, and turn a failure into its state."""
+        ensure_console_logging()
+        self._log_start()
+        try:
+            yield
+        except Exception as error:
+            # Left by a failure, the runner has ended all runs; now they are counted as well.
+            self.scope.join()
+            self.state = Failed(error, message=describe(error))
+        except BaseException as error:
+            self.state = Cancelled(
+                exception=error, message=f"The flow run was ended by {describe(error)}"
+            )
+            raise
+        finally:
+            if self.state is not None:
+                self._log_end(self.state)
+                if self._parent is not None and not self._is_submitted:
+                    self._parent.note_subflow_end(self.state)
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Surround the flow's body: what it submits belongs to this run."""
+        token = current_scope.set(self.scope)
+        try:
+            yield
+        finally:
+            current_scope.reset(token)
+
+    def conclude(self, returned: object) -> list[State[object]]:
+        """Derive the final state from what the flow returned and how its runs ended.
+
+        All of its runs have ended.
+
+        Returns:
+            The states among what the flow returned: their values have to be brought over before
+            the runner ends.
+        """
+        states = _states_in(returned)
+        if states:
+            failures = [
+                state.exception
+                for state in states
+                if not isinstance(state, Completed | UpstreamFailed)
+            ]
+            root_causes = [state.cause for state in states if isinstance(state, UpstreamFailed)]
+            ends = Counter(state.type for state in states)
+            self.state = _aggregate(ends, failures or root_causes, returned)
+        elif returned is None:
+            self.state = _aggregate(self._ends, self._failures or self._root_causes, None)
+        else:
+            self._warn_of_unseen_failures()
+            self.state = Completed(returned)
+        return states
+
+    # ------------------------------------------------------------------ log lines
+
+    def _log_start(self) -> None:
+        run = self.flow_run
+        if self._parent is None:
+            engine_logger.info("Created flow run %r for flow %r", run.name, run.flow_name)
+        else:
+            log_flow_run(
+                self._parent.flow_run,
+                "Created subflow run %r for flow %r",
+                run.name,
+                run.flow_name,
+            )
+        log_flow_run(
+            run,
+            "Starting %r; submitted tasks will be run %s...",
+            str(self.runner),
+            self.runner.concurrency_type.value,
+        )
+
+    def _log_end(self, state: State[object]) -> None:
+        level = logging.INFO if isinstance(state, Completed) else logging.ERROR
+        log_flow_run(self.flow_run, "Finished in state %s", state, level=level)
+
+    def _warn_of_unseen_failures(self) -> None:
+        unseen = [run.task_run.name for run in self._failed_runs if not run.was_observed()]
+        if unseen:
+            names = ", ".join(map(repr, unseen))
+            log_flow_run(
+                self.flow_run,
+                "Failed without anyone having looked at how they ended: %s",
+                names,
+                level=logging.WARNING,
+            )
+
+
+def owner_of(scope: RunScope) -> ActiveFlowRun | None:
+    """Return the flow run that a scope belongs to, if that is in this process."""
+    return cast("ActiveFlowRun | None", scope.owner)
+
+
+def _states_in(returned: object) -> list[State[object]]:
+    """Return the states, and those of the futures, in what a flow returned."""
+    found: list[State[object]] = []
+
+    def collect(value: object) -> object:
+        if isinstance(value, FINAL_STATES):
+            found.append(value)
+            return value
+        if isinstance(value, Future):
+            found.append(value.final_state())
+            return value
+        return LOOK_INSIDE
+
+    rebuild((returned,), {}, collect)
+    return found
+
+
+def _aggregate(ends: Counter[StateType], failures: list[BaseException], returned: R) -> State[R]:
+    """Return the state that is the sum of several."""
+    total = ends.total()
+    completed = ends[StateType.COMPLETED]
+    if completed == total:
+        return Completed(returned, message="All states completed.")
+    cancelled = ends[StateType.CANCELLED]
+    if cancelled and completed + cancelled == total:
+        return Cancelled(
+            exception=_combined(failures, message := f"{cancelled}/{total} states cancelled."),
+            message=message,
+        )
+    message = f"{total - completed}/{total} states failed."
+    return Failed(_combined(failures, message), returned, message=message)
+
+
+def _combined(failures: list[BaseException], message: str) -> BaseException:
+    # Futures of one failed run may have been returned twice.
+    distinct = list({id(failure): failure for failure in failures}.values())
+    return distinct[0] if len(distinct) == 1 else BaseExceptionGroup(message, distinct)

@@ -1,0 +1,39 @@
+"""Names of flows, tasks and their runs."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable
+
+
+def flow_name(function: Callable[..., object]) -> str:
+    """Return a flow's default name: its function's, with dashes."""
+    return function_name(function).replace("_", "-")
+
+
+def function_name(function: Callable[..., object]) -> str:
+    """Return what to call a function, a partial or a callable object."""
+    inner = getattr(function, "func", function)  # A partial has no name, but what it wraps has.
+    return str(getattr(inner, "__name__", None) or type(inner).__name__)
+
+
+def docstring(function: Callable[..., object]) -> str | None:
+    """Return a function's own docstring, without its indentation."""
+    text = getattr(function, "__doc__", None)
+    return inspect.cleandoc(text) if isinstance(text, str) else None
+
+
+def task_key(function: Callable[..., object]) -> str:
+    """Return eight hexadecimal digits that are the same for a task in every run and process."""
+    inner = getattr(function, "func", function)
+    qualified_name = getattr(inner, "__qualname__", None) or type(inner).__qualname__
+    return hashlib.sha256(str(qualified_name).encode()).hexdigest()[:8]
+
+
+def new_flow_run_name() -> str:
+    """Return a name for a flow run: an adjective and an animal."""
+    # Imported here because it takes as long as many a flow.
+    from coolname import generate_slug  # noqa: PLC0415
+
+    return str(generate_slug(2))

@@ -1,0 +1,378 @@
+"""Tasks: functions whose calls are tracked runs."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import (
+    Any,
+    Concatenate,
+    Final,
+    ParamSpec,
+    Self,
+    TypeVar,
+    Unpack,
+    cast,
+    final,
+    overload,
+)
+
+from anabranch.flows._flow_run import ActiveFlowRun, owner_of
+from anabranch.flows._logging import log_flow_run, log_task_run
+from anabranch.flows._mapping import mapped_calls
+from anabranch.flows._names import docstring, function_name, task_key
+from anabranch.flows._options import TaskOptions, check_options
+from anabranch.flows._runnable import Async, Runnable, Sync, WaitFor
+from anabranch.flows._signature import CallSignature
+from anabranch.flows._task_function import TaskFunction, lookup, unwrapped
+from anabranch.futures import (
+    Cancelled,
+    ConcurrencyType,
+    Crashed,
+    Future,
+    FutureList,
+    NotSubmittableError,
+    State,
+    TaskRun,
+    WorkItem,
+)
+from anabranch.futures.runner import (
+    RunScope,
+    current_scope,
+    is_async_function,
+    make_item,
+    new_run_id,
+    run_item,
+    run_item_async,
+    upstream_failure,
+)
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+S = TypeVar("S")
+
+EXECUTING: Final = "Executing %r immediately..."
+
+# Numbers the runs of tasks that are called outside any flow.
+_numbers_outside_flows: Final = itertools.count()
+
+
+class BaseTask(Runnable[P, R_co]):
+    """What sync and async tasks have in common.
+
+    Attributes:
+        function: The function that was decorated.
+        name: What the task is called.
+        key: Eight hexadecimal digits that tell tasks apart, the same in every process.
+        description: What the task does.
+        tags: Labels for the task's runs.
+    """
+
+    _is_async: bool
+
+    def __init__(self, function: Callable[P, object], /, **options: Unpack[TaskOptions]) -> None:
+        check_options("task", options, TaskOptions)
+        self.function: Final = function
+        inner = unwrapped(function)
+        functools.update_wrapper(self, inner)
+        self.name: Final = options.get("name") or function_name(inner)
+        self.key: Final = task_key(inner)
+        self.description: Final = options.get("description") or docstring(inner)
+        self.tags: Final = frozenset(options.get("tags", ()))
+        self._options: Final = options
+        self._signature: Final = CallSignature(inner, self.name)
+        self._shipped: Final = TaskFunction.of(inner)
+        self._after: tuple[object, ...] = ()
+        if "wait_for" in self._signature.parameters:
+            raise TypeError(
+                f"Task {self.name!r} has a parameter named 'wait_for', which .submit() keeps for "
+                "itself; give the parameter another name"
+            )
+
+    def with_options(self, **options: Unpack[TaskOptions]) -> Self:
+        """Return the same task with some options changed."""
+        return type(self)(self.function, **cast("TaskOptions", {**self._options, **options}))
+
+    def after(self, *futures: Future[object]) -> Self:
+        """Return the same task, to be submitted so that it waits for these runs first.
+
+        ``task.after(f, g).submit(x)`` is ``task.submit(x, wait_for=[f, g])``, exact in its types.
+
+        Args:
+            *futures: What must complete before the function is called.
+        """
+        task = self.with_options()
+        task._after = (*self._after, *futures)
+        return task
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"
+
+    def __reduce__(self) -> Any:
+        name: str = vars(self).get("__qualname__", "")
+        if self.__module__ != "__main__" and lookup(self.__module__, name) is self:
+            return name  # The task is what its module says it is.
+        return _rebuild, (type(self), self.function, self._options, self._after)
+
+    # ------------------------------------------------------------------ submitting
+
+    def _submit(
+        self, args: tuple[object, ...], kwargs: dict[str, object], wait_for: WaitFor
+    ) -> Future[R_co]:
+        self._signature.check(args, kwargs)
+        scope = current_scope.get()
+        if scope is None or scope.runner is None:
+            raise self._not_submittable(scope)
+        owner = owner_of(scope)
+        run = self._new_run(owner)
+        item: WorkItem[R_co] = make_item(
+            self._shipped,
+            args,
+            kwargs,
+            task_run=run,
+            is_async=self._is_async,
+            flow_run=scope.context.flow_run,
+            wait_for=(*self._after, *wait_for),
+            backend=self._options.get("backend") or scope.runner.backend,
+        )
+        if owner is None:
+            return scope.runner.dispatch(item)
+        runs_here = scope.runner.runs_in_place(item)
+        # Said before it is done: by then the run may have ended, and its last line be written.
+        message = EXECUTING if runs_here else "Submitted task run %r for execution."
+        log_flow_run(owner.flow_run, message, run.name)
+        future = scope.runner.dispatch(item)
+        scope.adopt(future)
+        return future
+
+    def _not_submittable(self, scope: RunScope | None) -> NotSubmittableError:
+        if scope is None:
+            return NotSubmittableError(
+                f"Task {self.name!r} was submitted outside any flow, where there is no task runner "
+                f"to run it. Submit it in a function decorated with @flow, call {self.name}(...) "
+                f"directly, or use a runner: `with ConcurrentTaskRunner() as runner: "
+                f"runner.submit({self.name}, ...)`"
+            )
+        return NotSubmittableError(
+            f"Task {self.name!r} was submitted inside a task that runs in another process, where "
+            f"there is no task runner. Call {self.name}(...) directly there, or submit it in the "
+            "flow"
+        )
+
+    def _new_run(self, owner: ActiveFlowRun | None) -> TaskRun:
+        number = next(_numbers_outside_flows) if owner is None else owner.next_number(self.key)
+        run = TaskRun(new_run_id(), f"{self.name}-{self.key}-{number}", self.name, self.tags)
+        if owner is not None:
+            message = "Created task run %r for task %r"
+            log_flow_run(owner.flow_run, message, run.name, self.name)
+        return run
+
+    # ------------------------------------------------------------------ calling directly
+
+    def _item_here(
+        self, args: tuple[object, ...], kwargs: dict[str, object], scope: RunScope | None
+    ) -> WorkItem[R_co]:
+        self._signature.check(args, kwargs)
+        owner = None if scope is None else owner_of(scope)
+        run = self._new_run(owner)
+        if owner is not None:
+            log_flow_run(owner.flow_run, EXECUTING, run.name)
+        return make_item(
+            self._shipped,
+            args,
+            kwargs,
+            task_run=run,
+            is_async=self._is_async,
+            flow_run=None if scope is None else scope.context.flow_run,
+            wait_for=self._after,
+        )
+
+    # ------------------------------------------------------------------ mapping
+
+    # generated: map
+    # end
+    def map(self, *args: object, **kwargs: Any) -> FutureList[R_co]:
+        """Submit one run for each item of the arguments, and return their futures.
+
+        Args:
+            *args: Iterables of the same length, whose items may be futures; futures of iterables;
+                and values marked with `unmapped`, which every run gets as they are.
+            **kwargs: The same by keyword, and ``wait_for``, as for `submit`.
+
+        Returns:
+            The futures, which are themselves a future of the list of values.
+
+        Raises:
+            ValueError: The iterables differ in length.
+            TypeError: No argument is an iterable, or the arguments do not fit the function.
+            NotSubmittableError: There is no task runner here to submit to.
+        """
+        wait_for = kwargs.pop("wait_for", ())
+        calls = mapped_calls(self.name, args, kwargs)
+        return FutureList(
+            [self._submit(call_args, call_kwargs, wait_for) for call_args, call_kwargs in calls]
+        )
+
+    # ------------------------------------------------------------------ methods
+
+    def _bound(self, obj: object, owner: type | None) -> Self:
+        bind = getattr(type(self.function), "__get__", None)
+        if bind is None or (obj is None and inspect.isfunction(self.function)):
+            return self
+        bound = bind(self.function, obj, owner)
+        options = cast("TaskOptions", {"name": self.name, **self._options})
+        return type(self)(bound, **options)
+
+
+def _rebuild(
+    kind: type[BaseTask[..., object]],
+    function: Callable[..., object],
+    options: TaskOptions,
+    after: tuple[object, ...],
+) -> BaseTask[..., object]:
+    task = kind(function, **options)
+    task._after = after  # noqa: SLF001 - this is part of the class
+    return task
+
+
+@final
+class Task(Sync[P, R_co], BaseTask[P, R_co]):
+    """A function whose calls are tracked runs; made by decorating it with `task`.
+
+    ``task(x)`` runs it here and now, under any runner, and returns its value. ``task.submit(x)``
+    hands it to the flow's task runner and returns a future. ``task.run(x)`` runs it here and
+    returns the state that it ended in. Outside a flow a task is an ordinary function.
+    """
+
+    _is_async = False
+
+    def _run_here(self, args: tuple[object, ...], kwargs: dict[str, object]) -> State[R_co]:
+        scope = current_scope.get()
+        item = self._item_here(args, kwargs, scope)
+        for upstream in (*item.upstreams, *item.tolerated):
+            upstream._wait()  # noqa: SLF001 - what is done with its value is the task's
+        runner = None if scope is None else scope.runner
+        state = upstream_failure(item) or run_item(item, runner)
+        _note_end(item, scope, state)
+        if isinstance(state, Crashed) and not isinstance(state.exception, Exception):
+            raise state.exception  # Ctrl-C or SystemExit: the caller's own thread was meant.
+        return state
+
+    @overload
+    def __get__(
+        self: Callable[Concatenate[S, Q], object], obj: object, owner: S, /
+    ) -> Task[Q, R_co]: ...
+    @overload
+    def __get__(self, obj: None, owner: type, /) -> Self: ...
+    @overload
+    def __get__(
+        self: Callable[Concatenate[S, Q], object], obj: S, owner: type, /
+    ) -> Task[Q, R_co]: ...
+    @overload
+    def __get__(self, obj: object, owner: type, /) -> Self: ...
+    def __get__(self, obj: object, owner: Any = None, /) -> object:
+        """Return the task of a method, bound to its object."""
+        return cast("Task[..., R_co]", self)._bound(obj, owner)
+
+
+@final
+class AsyncTask(Async[P, R_co], BaseTask[P, R_co]):
+    """A coroutine function whose calls are tracked runs; made by decorating it with `task`.
+
+    ``await task(x)`` runs it in the calling async task and returns its value. ``task.submit(x)``
+    hands it to the flow's task runner and returns a future, in sync code as well.
+    ``await task.run(x)`` returns the state that it ended in.
+    """
+
+    _is_async = True
+
+    async def _run_here(self, args: tuple[object, ...], kwargs: dict[str, object]) -> State[R_co]:
+        scope = current_scope.get()
+        item = self._item_here(args, kwargs, scope)
+        for upstream in (*item.upstreams, *item.tolerated):
+            await upstream._wait_async()  # noqa: SLF001 - what is done with it is the task's
+        runner = None if scope is None else scope.runner
+        state: State[R_co] = Cancelled(message="The run was cancelled while it was running.")
+        try:
+            state = upstream_failure(item) or await run_item_async(item, runner)
+        finally:
+            _note_end(item, scope, state)
+        if isinstance(state, Crashed) and not isinstance(state.exception, Exception):
+            raise state.exception  # Ctrl-C or SystemExit: the caller's own thread was meant.
+        return state
+
+    @overload
+    def __get__(
+        self: Callable[Concatenate[S, Q], object], obj: object, owner: S, /
+    ) -> AsyncTask[Q, R_co]: ...
+    @overload
+    def __get__(self, obj: None, owner: type, /) -> Self: ...
+    @overload
+    def __get__(
+        self: Callable[Concatenate[S, Q], object], obj: S, owner: type, /
+    ) -> AsyncTask[Q, R_co]: ...
+    @overload
+    def __get__(self, obj: object, owner: type, /) -> Self: ...
+    def __get__(self, obj: object, owner: Any = None, /) -> object:
+        """Return the task of a method, bound to its object."""
+        return cast("AsyncTask[..., R_co]", self)._bound(obj, owner)
+
+
+def _note_end(item: WorkItem[R], scope: RunScope | None, state: State[object]) -> None:
+    owner = None if scope is None else owner_of(scope)
+    if owner is not None:
+        owner.note_end(item.task_run, state)
+
+
+class _Anything:
+    """No function returns this, so only ``-> Any`` and ``-> Never`` match it."""
+
+
+@final
+class TaskDecorator:
+    """Turns functions into tasks; `task` is the one that everybody uses.
+
+    ``@task`` and ``@task(name=..., tags=...)`` both work, on functions, coroutine functions and
+    methods. Without a function it returns a decorator with these options, which can be kept and
+    used again.
+    """
+
+    def __init__(self, **options: Unpack[TaskOptions]) -> None:
+        check_options("task", options, TaskOptions)
+        self._options = options
+
+    @overload
+    def __call__(self, function: Callable[P, _Anything], /) -> Task[P, Any]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # A coroutine is also some `R`; this comes first.
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, /, **options: Unpack[TaskOptions]) -> TaskDecorator: ...
+    def __call__(self, function: object = None, /, **options: Any) -> object:
+        """Make a task of a function, or a decorator of options.
+
+        Raises:
+            TypeError: What is decorated is no function, or an option is unknown.
+        """
+        all_options = cast("TaskOptions", {**self._options, **options})
+        if function is None:
+            return TaskDecorator(**all_options)
+        inner = unwrapped(function)
+        if not callable(inner):
+            raise TypeError(
+                f"@task cannot decorate {function!r}: use it on a function, as in "
+                "`@task` or `@task(name='extract')`"
+            )
+        kind = AsyncTask if is_async_function(inner) else Task
+        return kind(cast("Callable[..., Any]", function), **all_options)
+
+
+#: Turns a function into a task; see `TaskDecorator`.
+task: Final = TaskDecorator()
