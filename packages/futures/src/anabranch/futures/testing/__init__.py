@@ -1,0 +1,39 @@
+"""What every task runner must do, as a table that any test tool can run.
+
+    from anabranch.futures.testing import BEHAVIOURS, judge_all, report
+
+    verdicts = judge_all(BEHAVIOURS, lambda: MyTaskRunner())
+    print(report({"mine": verdicts}))
+
+Under pytest, parametrise one test with `BEHAVIOURS` and a module-wide `Subject`.
+"""
+
+from __future__ import annotations
+
+from anabranch.futures._publish import publish
+from anabranch.futures.testing._behaviour import (
+    Behaviour,
+    Subject,
+    Verdict,
+    judge,
+    judge_all,
+    raises,
+    report,
+)
+from anabranch.futures.testing._gate import Gate, Ticket
+from anabranch.futures.testing._runner_contract import BEHAVIOURS
+
+__all__ = [
+    "BEHAVIOURS",
+    "Behaviour",
+    "Gate",
+    "Subject",
+    "Ticket",
+    "Verdict",
+    "judge",
+    "judge_all",
+    "raises",
+    "report",
+]
+
+publish(globals(), __all__)

@@ -1,0 +1,75 @@
+"""A gate that runs wait at until a test opens it, wherever they run."""
+
+from __future__ import annotations
+
+import socket
+from types import TracebackType
+from typing import Final, Self, final
+
+import attrs
+
+#: How long a test waits for something that should happen at once, in seconds.
+_PATIENCE: Final = 30.0
+
+
+@final
+@attrs.frozen
+class Ticket:
+    """What a run needs to wait at a gate; picklable.
+
+    Attributes:
+        port: The gate's port on this machine.
+    """
+
+    port: int
+
+    def wait(self) -> None:
+        """Announce this run at the gate, and wait until the gate is opened."""
+        try:
+            address = ("127.0.0.1", self.port)
+            with socket.create_connection(address, timeout=_PATIENCE) as connection:
+                connection.recv(1)  # Nothing is ever sent: it returns when the other side closes.
+        except ConnectionError:
+            pass  # Refused or reset: the gate has been opened and is gone.
+
+
+@final
+class Gate:
+    """Holds runs back, so that a test decides when they go on; no sleeping, in any process.
+
+    A run given the gate's `ticket` calls its ``wait``. The test waits for it to have come with
+    `await_arrival`, and lets all go on with `open`, or by leaving the context.
+    """
+
+    def __init__(self) -> None:
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server.settimeout(_PATIENCE)
+        self._waiting: list[socket.socket] = []
+
+    @property
+    def ticket(self) -> Ticket:
+        """What a run needs to wait here."""
+        return Ticket(self._server.getsockname()[1])
+
+    def await_arrival(self) -> None:
+        """Wait until one more run has come to the gate."""
+        connection, _ = self._server.accept()
+        self._waiting.append(connection)
+
+    def open(self) -> None:
+        """Let those waiting, and all who come later, go on."""
+        for connection in self._waiting:
+            connection.close()
+        self._waiting.clear()
+        self._server.close()  # Those who have not been seen to arrive are let go as well.
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.open()
