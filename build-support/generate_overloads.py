@@ -1,11 +1,11 @@
-"""Writes the overloads of `.submit()` and `.map()` into the flows' `_runnable.py`.
+"""Writes the overloads of `.submit()` and `.map()` into the sources of the flows.
 
 Python's types cannot say "any of these parameters may be a future instead". Overloads can, one for
 each number of leading parameters; this script writes them between the lines ``# generated: NAME``
 and ``# end``.
 
-    python build-support/generate_overloads.py          rewrites the file
-    python build-support/generate_overloads.py --check  fails if the file is stale
+    python build-support/generate_overloads.py          rewrites the files
+    python build-support/generate_overloads.py --check  fails if one is stale
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pathlib import Path
 #: How many leading parameters may be given as futures.
 POSITIONS = 8
 LETTERS = "ABCDEFGH"[:POSITIONS]
-TARGET = Path(__file__).parent.parent / "packages/flows/src/anabranch/flows/_runnable.py"
+SOURCES = Path(__file__).parent.parent / "packages/flows/src/anabranch/flows"
+TARGETS = (SOURCES / "_runnable.py", SOURCES / "_task.py")
 
 
 def _joined(count: int, form: str, separator: str = ", ") -> str:
@@ -76,20 +77,20 @@ def blocks() -> dict[str, str]:
 def generate(source: str) -> str:
     """Return a module's source with its generated blocks written anew."""
     for name, text in blocks().items():
-        pattern = rf"(    # generated: {re.escape(name)}\n).*?(    # end\n)"
-        source = re.sub(pattern, lambda found, t=text: found[1] + t + found[2], source, flags=re.S)
+        pattern = rf"(?<=    # generated: {re.escape(name)}\n).*?(?=    # end\n)"
+        source = re.sub(pattern, text, source, flags=re.DOTALL)
     return source
 
 
 def main() -> int:
-    """Rewrite or check the file."""
-    source = TARGET.read_text()
-    generated = generate(source)
-    if "--check" not in sys.argv:
-        TARGET.write_text(generated)
-    elif generated != source:
-        print(f"{TARGET.name} is stale: run python build-support/generate_overloads.py")
-        return 1
+    """Rewrite or check the files."""
+    stale = [target for target in TARGETS if generate(target.read_text()) != target.read_text()]
+    if "--check" in sys.argv:
+        for target in stale:
+            print(f"{target.name} is stale: run python build-support/generate_overloads.py")
+        return 1 if stale else 0
+    for target in stale:
+        target.write_text(generate(target.read_text()))
     return 0
 
 

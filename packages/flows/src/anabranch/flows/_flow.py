@@ -84,6 +84,10 @@ class Flow(Sync[P, R_co], BaseFlow[P, R_co]):
     own.
     """
 
+    def __init__(self, function: Callable[P, R_co], /, **options: Unpack[FlowOptions]) -> None:
+        """Make a flow of a function; `flow` is the decorator for it."""
+        super().__init__(function, **options)
+
     def _run_here(self, args: tuple[object, ...], kwargs: dict[str, object]) -> State[R_co]:
         self._signature.check(args, kwargs)
         return self._run(self._new_run(), args, kwargs)
@@ -116,6 +120,12 @@ class AsyncFlow(Async[P, R_co], BaseFlow[P, R_co]):
 
     ``await flow(x)`` runs it in the calling async task, on trio or on asyncio. See `Flow`.
     """
+
+    def __init__(
+        self, function: Callable[P, Coroutine[Any, Any, R_co]], /, **options: Unpack[FlowOptions]
+    ) -> None:
+        """Make a flow of a coroutine function; `flow` is the decorator for it."""
+        super().__init__(function, **options)
 
     async def _run_here(self, args: tuple[object, ...], kwargs: dict[str, object]) -> State[R_co]:
         self._signature.check(args, kwargs)

@@ -24,7 +24,7 @@ from anabranch.flows._logging import log_flow_run, log_task_run
 from anabranch.flows._mapping import mapped_calls
 from anabranch.flows._names import docstring, function_name, task_key
 from anabranch.flows._options import TaskOptions, check_options
-from anabranch.flows._runnable import Async, Runnable, Sync, WaitFor
+from anabranch.flows._runnable import Async, Each, Runnable, Sync, WaitFor
 from anabranch.flows._signature import CallSignature
 from anabranch.flows._task_function import TaskFunction, lookup, unwrapped
 from anabranch.futures import (
@@ -54,6 +54,14 @@ Q = ParamSpec("Q")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
+F = TypeVar("F")
+G = TypeVar("G")
+H = TypeVar("H")
 
 EXECUTING: Final = "Executing %r immediately..."
 
@@ -194,6 +202,98 @@ class BaseTask(Runnable[P, R_co]):
     # ------------------------------------------------------------------ mapping
 
     # generated: map
+    @overload
+    def map(
+        self: Callable[[A], object],
+        a: Each[A],
+        /,
+        *,
+        wait_for: WaitFor = (),
+    ) -> FutureList[R_co]: ...
+    @overload
+    def map(
+        self: Callable[[A, B], object],
+        a: Each[A],
+        b: Each[B],
+        /,
+        *,
+        wait_for: WaitFor = (),
+    ) -> FutureList[R_co]: ...
+    @overload
+    def map(
+        self: Callable[[A, B, C], object],
+        a: Each[A],
+        b: Each[B],
+        c: Each[C],
+        /,
+        *,
+        wait_for: WaitFor = (),
+    ) -> FutureList[R_co]: ...
+    @overload
+    def map(
+        self: Callable[[A, B, C, D], object],
+        a: Each[A],
+        b: Each[B],
+        c: Each[C],
+        d: Each[D],
+        /,
+        *,
+        wait_for: WaitFor = (),
+    ) -> FutureList[R_co]: ...
+    @overload
+    def map(
+        self: Callable[[A, B, C, D, E], object],
+        a: Each[A],
+        b: Each[B],
+        c: Each[C],
+        d: Each[D],
+        e: Each[E],
+        /,
+        *,
+        wait_for: WaitFor = (),
+    ) -> FutureList[R_co]: ...
+    @overload
+    def map(
+        self: Callable[[A, B, C, D, E, F], object],
+        a: Each[A],
+        b: Each[B],
+        c: Each[C],
+        d: Each[D],
+        e: Each[E],
+        f: Each[F],
+        /,
+        *,
+        wait_for: WaitFor = (),
+    ) -> FutureList[R_co]: ...
+    @overload
+    def map(
+        self: Callable[[A, B, C, D, E, F, G], object],
+        a: Each[A],
+        b: Each[B],
+        c: Each[C],
+        d: Each[D],
+        e: Each[E],
+        f: Each[F],
+        g: Each[G],
+        /,
+        *,
+        wait_for: WaitFor = (),
+    ) -> FutureList[R_co]: ...
+    @overload
+    def map(
+        self: Callable[[A, B, C, D, E, F, G, H], object],
+        a: Each[A],
+        b: Each[B],
+        c: Each[C],
+        d: Each[D],
+        e: Each[E],
+        f: Each[F],
+        g: Each[G],
+        h: Each[H],
+        /,
+        *,
+        wait_for: WaitFor = (),
+    ) -> FutureList[R_co]: ...
     # end
     def map(self, *args: object, **kwargs: Any) -> FutureList[R_co]:
         """Submit one run for each item of the arguments, and return their futures.
@@ -250,6 +350,10 @@ class Task(Sync[P, R_co], BaseTask[P, R_co]):
 
     _is_async = False
 
+    def __init__(self, function: Callable[P, R_co], /, **options: Unpack[TaskOptions]) -> None:
+        """Make a task of a function; `task` is the decorator for it."""
+        super().__init__(function, **options)
+
     def _run_here(self, args: tuple[object, ...], kwargs: dict[str, object]) -> State[R_co]:
         scope = current_scope.get()
         item = self._item_here(args, kwargs, scope)
@@ -289,6 +393,12 @@ class AsyncTask(Async[P, R_co], BaseTask[P, R_co]):
     """
 
     _is_async = True
+
+    def __init__(
+        self, function: Callable[P, Coroutine[Any, Any, R_co]], /, **options: Unpack[TaskOptions]
+    ) -> None:
+        """Make a task of a coroutine function; `task` is the decorator for it."""
+        super().__init__(function, **options)
 
     async def _run_here(self, args: tuple[object, ...], kwargs: dict[str, object]) -> State[R_co]:
         scope = current_scope.get()

@@ -166,12 +166,12 @@ class Retrying(_Unfinished):
 
 
 @final
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, match_args=False)
 class Completed(_State, Generic[R_co]):
     """The run ended well, with a value."""
 
     type: ClassVar[StateType] = StateType.COMPLETED
-    __match_args__ = ("value",)
+    __match_args__: ClassVar[tuple[Literal["value"]]] = ("value",)
 
     _value: R_co | StoredValue[R_co] = attrs.field(alias="value")
 
@@ -223,7 +223,7 @@ def describe(exception: BaseException) -> str:
 
 
 @final
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, match_args=False)
 class Failed(_Unsuccessful, Generic[R_co]):
     """The run raised an exception.
 
@@ -231,7 +231,7 @@ class Failed(_Unsuccessful, Generic[R_co]):
     """
 
     type: ClassVar[StateType] = StateType.FAILED
-    __match_args__ = ("exception",)
+    __match_args__: ClassVar[tuple[Literal["exception"]]] = ("exception",)
 
     _exception: BaseException = attrs.field(alias="exception")
     returned: R_co | None = None
@@ -246,6 +246,7 @@ class _Broken(_Unsuccessful):
     """An end that the engine reports with an exception of its own, unless it is given one."""
 
     __slots__ = ()
+    __match_args__: ClassVar[tuple[Literal["message"]]] = ("message",)
     _error: ClassVar[_ErrorClass]
     _default_message: ClassVar[str]
     _exception: BaseException | None
@@ -259,7 +260,7 @@ class _Broken(_Unsuccessful):
 
 
 @final
-@attrs.frozen(eq=False, kw_only=True)
+@attrs.frozen(eq=False, kw_only=True, match_args=False)
 class TimedOut(_Broken):
     """The run did not end within its time limit; a kind of failure."""
 
@@ -270,7 +271,7 @@ class TimedOut(_Broken):
 
 
 @final
-@attrs.frozen(eq=False, kw_only=True)
+@attrs.frozen(eq=False, kw_only=True, match_args=False)
 class Crashed(_Broken):
     """The infrastructure under the run failed, not the run itself."""
 
@@ -281,7 +282,7 @@ class Crashed(_Broken):
 
 
 @final
-@attrs.frozen(eq=False, kw_only=True)
+@attrs.frozen(eq=False, kw_only=True, match_args=False)
 class Cancelled(_Broken):
     """The run was cancelled before it ended."""
 
