@@ -33,6 +33,9 @@ class BaseFlow(Runnable[P, R_co]):
         description: What the flow does.
     """
 
+    __name__: str
+    __qualname__: str
+
     def __init__(self, function: Callable[P, object], /, **options: Unpack[FlowOptions]) -> None:
         check_options("flow", options, FlowOptions)
         functools.update_wrapper(self, function)

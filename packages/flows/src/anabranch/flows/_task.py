@@ -80,6 +80,8 @@ class BaseTask(Runnable[P, R_co]):
         tags: Labels for the task's runs.
     """
 
+    __name__: str
+    __qualname__: str
     _is_async: bool
 
     def __init__(self, function: Callable[P, object], /, **options: Unpack[TaskOptions]) -> None:

@@ -51,6 +51,17 @@ class EventLoop:
         return True
 
 
+def in_task() -> bool:
+    """Whether the calling code is an async task, and not merely called by an event loop."""
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_task():
+        return True
+    try:
+        return asyncio.current_task() is not None
+    except RuntimeError:
+        return False
+
+
 def running_loop() -> EventLoop | None:
     """Return the event loop that runs in this thread, if there is one."""
     trio = sys.modules.get("trio")

@@ -17,7 +17,13 @@ from anabranch.futures._lifecycle import (
     run_item_in_new_loop,
     state_of_error,
 )
-from anabranch.futures._loops import EventLoop, LoopThread, default_backend, running_loop
+from anabranch.futures._loops import (
+    EventLoop,
+    LoopThread,
+    default_backend,
+    in_task,
+    running_loop,
+)
 from anabranch.futures._publish import publish
 from anabranch.futures._remote import Packed, RunError, Shipment, pack, run_shipment
 from anabranch.futures._runner import make_item
@@ -40,6 +46,7 @@ __all__ = [
     "current_scope",
     "default_backend",
     "describe",
+    "in_task",
     "is_async_function",
     "make_item",
     "new_run_id",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from anabranch.runners.local._concurrent import ConcurrentTaskRunner as ConcurrentTaskRunner
-from anabranch.runners.local._sequential import SequentialTaskRunner as SequentialTaskRunner
+from anabranch.futures.runner import publish
+from anabranch.runners.local._concurrent import ConcurrentTaskRunner
+from anabranch.runners.local._sequential import SequentialTaskRunner
 
 __all__ = ["ConcurrentTaskRunner", "SequentialTaskRunner"]
+
+publish(globals(), __all__)

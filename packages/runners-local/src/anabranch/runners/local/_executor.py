@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -14,6 +15,7 @@ import anyio
 from anabranch.futures import Cancelled, TaskRunner
 from anabranch.futures.runner import (
     EventLoop,
+    in_task,
     run_item,
     run_item_async,
     running_loop,
@@ -58,6 +60,10 @@ class Executor:
         self._runner: Final = runner
         self._nursery: Final = nursery
         self.loop: Final = loop
+        self._admitted: Final[deque[LocalRun[object]]] = deque()
+        self._bell = anyio.Event()
+        self._doorkeeper: Final = anyio.CancelScope()
+        self._is_closed = False
         self._thread_ended = anyio.Event()
         self.threads: Final = WorkerThreads(
             self._execute_here,
@@ -73,10 +79,11 @@ class Executor:
         loop = cast(EventLoop, running_loop())
         async with open_nursery(loop) as nursery:
             executor = Executor(runner, loop, nursery, max_workers)
+            nursery.start_soon(executor._admit)
             try:
                 yield executor
             finally:
-                executor.threads.close()
+                executor._close()
                 nursery.start_soon(executor._join_threads)
 
     def execute(self, run: LocalRun[object]) -> None:
@@ -84,20 +91,41 @@ class Executor:
         run.executor = self
         if run.item is None or not run.item.is_async:
             self.threads.put(run)
-        elif threading.get_ident() == self.loop.thread_id:
+        elif threading.get_ident() == self.loop.thread_id and in_task():
             self._start_child(run)
-        elif not self.loop.call_soon(partial(self._start_child, run)):
-            run.end(Cancelled(message="The event loop of the run has ended."))
+        else:
+            self._admitted.append(run)
+            if self._is_closed or not self.loop.call_soon(self._ring):
+                self._turn_away()
+
+    def _ring(self) -> None:
+        self._bell.set()
+
+    async def _admit(self) -> None:
+        # Only an async task can start another with the context variables of a third: on asyncio,
+        # anyio does not know its own loop in what is merely called by it.
+        with self._doorkeeper:
+            while True:
+                self._bell = anyio.Event()
+                while self._admitted:
+                    self._start_child(self._admitted.popleft())
+                await self._bell.wait()
 
     def _start_child(self, run: LocalRun[object]) -> None:
-        item = run.item
-        if item is None or item.variables is None or run.done():
-            return
-        try:
+        if (item := run.item) is not None and item.variables is not None:
             # The child's context is a copy of the one that it is started in.
             item.variables.run(self._nursery.start_soon, self._execute_child, run)
-        except RuntimeError:  # The nursery is closed already.
-            run.end(Cancelled(message="The runner of the run has ended."))
+
+    def _close(self) -> None:
+        self._is_closed = True
+        self.threads.close()
+        self._doorkeeper.cancel()
+        self._turn_away()
+
+    def _turn_away(self) -> None:
+        """End the runs that came too late."""
+        while self._admitted:
+            self._admitted.popleft().end(Cancelled(message="The runner of the run has ended."))
 
     async def _execute_child(self, run: LocalRun[object]) -> None:
         item = run.item

@@ -1,0 +1,401 @@
+"""Flows: what they return, the state that they end in, and their runners."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import anyio
+import pytest
+import trio
+
+from anabranch.flows import (
+    AsyncFlow,
+    Cancelled,
+    Completed,
+    ConcurrentTaskRunner,
+    Failed,
+    Flow,
+    Future,
+    SequentialTaskRunner,
+    State,
+    TaskRunner,
+    flow,
+    task,
+)
+from anabranch.futures import NotSubmittableError, RunnerNotStartedError, TaskRun
+from anabranch.futures.testing import Gate, Ticket
+
+NEVER = TaskRun("0" * 32, "never", "never")
+
+
+@task
+def add(x: int, y: int = 0) -> int:
+    """Add two numbers."""
+    return x + y
+
+
+@task
+async def add_async(x: int, y: int = 0) -> int:
+    """Add two numbers, asynchronously."""
+    return x + y
+
+
+@task
+def fail(message: str) -> int:
+    """Raise."""
+    raise LookupError(message)
+
+
+@flow
+def adding(x: int) -> int:
+    """Add in a flow."""
+    return add.submit(x, 1).result()
+
+
+@flow
+async def adding_async(x: int) -> int:
+    """Add in an async flow."""
+    return await add_async.submit(add.submit(x, 1), 1)
+
+
+class TestCalling:
+    def test_a_flow_returns_what_its_function_returns(self) -> None:
+        """A call returns exactly what the function returned."""
+        assert adding(1) == 2
+        assert type(adding) is Flow
+        assert adding.name == "adding"
+        assert flow(fail_and_hide).name == "fail-and-hide"
+
+    @pytest.mark.anyio
+    async def test_an_async_flow_is_awaited(self) -> None:
+        """An async flow runs in the caller's event loop, on trio and on asyncio."""
+        assert type(adding_async) is AsyncFlow
+        assert await adding_async(1) == 3
+        assert (await adding_async.run(1)).result() == 3
+
+    def test_a_flow_runs_in_the_callers_thread(self) -> None:
+        """The body of a sync flow runs where it was called."""
+        assert flow(threading.get_ident)() == threading.get_ident()
+
+    def test_a_sync_flow_works_inside_a_running_loop(self) -> None:
+        """A sync flow runs where a loop runs already, with async tasks in a loop beside it."""
+
+        async def main() -> int:
+            return flow(lambda: add_async.submit(1).result())()
+
+        assert trio.run(main) == 1
+        assert asyncio.run(main()) == 1
+
+    @pytest.mark.parametrize("backend", ["trio", "asyncio"])
+    def test_the_backend_is_the_loop_beside_a_sync_flow(self, backend: str) -> None:
+        """`backend` chooses the event loop that a sync flow's async tasks run on."""
+
+        @task
+        async def which() -> str:
+            return "trio" if trio.lowlevel.in_trio_run() else "asyncio"
+
+        body = flow(lambda: which.submit().result())
+        assert body.with_options(backend=backend)() == backend  # type: ignore[arg-type]  # A str.
+        sequential = body.with_options(backend=backend, task_runner=SequentialTaskRunner)  # type: ignore[arg-type]  # A str.
+        assert sequential() == backend
+
+    def test_arguments_that_do_not_fit_are_refused(self) -> None:
+        """Arguments that do not bind are refused before anything starts."""
+        with pytest.raises(TypeError, match=r"adding\(\) cannot be called so.*'x'"):
+            adding()  # type: ignore[call-arg]  # That is the point.
+
+    def test_nothing_is_left_running(self) -> None:
+        """When a flow has ended, its threads have too."""
+        before = set(threading.enumerate())
+        flow(lambda: [add.submit(1), add_async.submit(2)] and None)()
+        assert set(threading.enumerate()) == before
+
+
+def fail_and_hide() -> None:
+    """Fail, and say nothing."""
+    fail.submit("hidden")
+
+
+def two_failures() -> None:
+    """Fail twice and succeed once."""
+    fail.submit("one")
+    fail.submit("two")
+    add.submit(1)
+
+
+def upstream_failure() -> None:
+    """Fail once, with two runs behind."""
+    add.submit(add.submit(fail.submit("root")))
+
+
+class TestFinalStates:
+    @pytest.mark.parametrize(
+        ("body", "expected"),
+        [
+            (lambda: 3, "Completed()"),
+            (lambda: None, "Completed('All states completed.')"),
+            (lambda: add.submit(1), "Completed('All states completed.')"),
+            (lambda: [add.submit(1), add.run(2)], "Completed('All states completed.')"),
+            (lambda: {"a": (add.submit(1), 3)}, "Completed('All states completed.')"),
+            (lambda: add.submit(1).result(), "Completed()"),
+            (fail_and_hide, "Failed('1/1 states failed.')"),
+            (two_failures, "Failed('2/3 states failed.')"),
+            (upstream_failure, "Failed('3/3 states failed.')"),
+            (lambda: [fail.submit("a"), add.submit(1)], "Failed('1/2 states failed.')"),
+            (lambda: fail.submit("a").result(), "Failed('LookupError: a')"),
+            (lambda: adding(1) and None, "Completed('All states completed.')"),
+        ],
+    )
+    def test_the_state_is_derived_as_documented(
+        self, body: Callable[[], object], expected: str
+    ) -> None:
+        """Futures and states make an aggregate, None the sum of all runs, data is the value."""
+        for runner in (SequentialTaskRunner, ConcurrentTaskRunner):
+            state = flow(task_runner=runner)(body).run()
+            assert str(state) == expected
+
+    def test_one_failure_is_raised_as_it_is(self) -> None:
+        """A flow that failed because of one run raises that run's exception."""
+        with pytest.raises(LookupError, match="hidden"):
+            flow(fail_and_hide)()
+
+    def test_several_failures_are_raised_as_a_group(self) -> None:
+        """A flow that failed because of several runs raises a group of their exceptions."""
+        with pytest.raises(ExceptionGroup, match=r"2/3 states failed\.") as raised:
+            flow(two_failures)()
+        assert sorted(map(str, raised.value.exceptions)) == ["one", "two"]
+
+    def test_runs_behind_a_failure_are_not_failures_of_their_own(self) -> None:
+        """Of a failed chain, only the root's exception is raised."""
+        with pytest.raises(LookupError, match="root"):
+            flow(upstream_failure)()
+
+    def test_what_was_returned_stays_with_a_failed_state(self) -> None:
+        """An aggregate failure carries what the flow returned."""
+        state: State[Future[int]] = flow(lambda: fail.submit("a")).run()
+        assert isinstance(state, Failed)
+        assert isinstance(state.returned, Future)
+
+    def test_a_failure_that_nobody_saw_is_told(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A flow that returns data warns of failed runs whose end nobody looked at."""
+
+        def body() -> int:
+            fail.submit("unseen")
+            fail.submit("seen").wait()
+            return 3
+
+        assert flow(body)() == 3
+        warnings = [each for each in caplog.records if each.levelname == "WARNING"]
+        assert len(warnings) == 1
+        assert "Failed without anyone having looked" in warnings[0].getMessage()
+        assert warnings[0].getMessage().count("'fail-") == 1
+
+    def test_cancelled_runs_make_a_cancelled_flow(self) -> None:
+        """A flow all of whose unfinished runs were cancelled is cancelled."""
+        blocked: Future[int] = Future(NEVER)
+
+        def body() -> None:
+            add.submit(blocked).cancel()
+            add.submit(1)
+
+        state = flow(body).run()
+        assert isinstance(state, Cancelled)
+        assert str(state) == "Cancelled('1/2 states cancelled.')"
+
+    def test_ctrl_c_cancels_and_comes_out(self) -> None:
+        """KeyboardInterrupt ends a flow at once: pending runs are cancelled, and it comes out."""
+        blocked: Future[int] = Future(NEVER)
+        pending: list[Future[int]] = []
+
+        @flow
+        def interrupted() -> None:
+            pending.append(add.submit(blocked))
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert isinstance(pending[0].state, Cancelled)
+
+    def test_an_exception_cancels_what_is_pending(self) -> None:
+        """A flow that raises cancels the runs that have not started, and joins the others."""
+        pending: list[Future[int]] = []
+        with Gate() as gate:
+
+            @task
+            def slow(ticket: Ticket) -> int:
+                ticket.wait()
+                return 1
+
+            @flow
+            def failing() -> None:
+                running = slow.submit(gate.ticket)
+                gate.await_arrival()
+                pending.extend([running, add.submit(running)])
+                threading.Thread(target=_open_when_done, args=(gate, pending[1])).start()
+                raise LookupError("the flow's own")
+
+            state = failing.run()
+        assert isinstance(state, Failed)
+        assert str(state.exception) == "the flow's own"
+        assert isinstance(pending[0].state, Completed)
+        assert isinstance(pending[1].state, Cancelled)
+
+
+def _open_when_done(gate: Gate, future: Future[int]) -> None:
+    future.wait()
+    gate.open()
+
+
+class TestRunners:
+    def test_the_default_is_concurrent(self) -> None:
+        """A flow without a runner has a ConcurrentTaskRunner."""
+        assert adding.task_runner == ConcurrentTaskRunner()
+
+    def test_a_runner_is_given_as_instance_class_or_callable(self) -> None:
+        """All three ways of naming a runner lead to the same one."""
+        for given in (SequentialTaskRunner(), SequentialTaskRunner, lambda: SequentialTaskRunner()):
+            assert flow(task_runner=given)(fail_and_hide).task_runner == SequentialTaskRunner()
+
+    def test_the_runner_can_be_changed(self) -> None:
+        """The runner can be assigned anew, or changed in a copy of the flow."""
+        changed = adding.with_options(task_runner=SequentialTaskRunner)
+        assert changed.task_runner == SequentialTaskRunner()
+        assert adding.task_runner == ConcurrentTaskRunner()
+        changed.task_runner = ConcurrentTaskRunner(max_workers=2)
+        assert changed.task_runner == ConcurrentTaskRunner(max_workers=2)
+        assert changed.with_options(name="x").task_runner == ConcurrentTaskRunner(max_workers=2)
+        assert changed(1) == 2
+
+    @pytest.mark.parametrize("value", ["dask", 3, int, None])
+    def test_what_is_no_runner_is_refused(self, value: object) -> None:
+        """What is no runner and makes none is refused, with what is one."""
+        options = {"task_runner": value}
+        with pytest.raises(
+            TypeError, match=r"no task runner: .*task_runner=SequentialTaskRunner\(\)"
+        ):
+            flow(**options)  # type: ignore[call-overload]  # That is the point.
+
+    def test_runs_at_the_same_time_have_runners_of_their_own(self) -> None:
+        """A flow can run several times at once, as each run has a duplicate of its runner."""
+        runner = ConcurrentTaskRunner()
+
+        @flow(task_runner=runner)
+        def outer(depth: int) -> int:
+            return depth if depth == 3 else outer(depth + 1)
+
+        assert outer(0) == 3
+        with pytest.raises(RunnerNotStartedError, match="has not been started"):
+            runner.submit(pow, 1, 2)
+
+    def test_a_task_that_outlives_its_flow_cannot_submit(self) -> None:
+        """Code that kept a flow's context beyond its end is told that the runner has ended."""
+        import contextvars  # noqa: PLC0415 - for one test
+
+        kept: list[contextvars.Context] = []
+        flow(lambda: kept.append(contextvars.copy_context()))()
+        with pytest.raises(RunnerNotStartedError, match="not started any more"):
+            kept[0].run(add.submit, 1)
+
+
+class TestSubflows:
+    def test_a_subflow_has_its_own_runner(self) -> None:
+        """A flow called in a flow runs on its own runner."""
+
+        @task
+        def thread() -> int:
+            return threading.get_ident()
+
+        inner = flow(task_runner=SequentialTaskRunner)(lambda: thread.submit().result())
+
+        def outer() -> tuple[int, int]:
+            return thread.submit().result(), inner()
+
+        concurrent, sequential = flow(outer)()
+        assert sequential == threading.get_ident()
+        assert concurrent != sequential
+
+    def test_a_failed_subflow_counts(self) -> None:
+        """A subflow's failure counts among the runs of the flow that called it."""
+
+        def outer() -> None:
+            flow(fail_and_hide).run()
+            add.submit(1)
+
+        state = flow(outer).run()
+        assert str(state) == "Failed('1/2 states failed.')"
+
+    def test_submitted_subflows_run_at_the_same_time(self) -> None:
+        """Submitted subflows run beside each other, each with its own runner."""
+        barrier = threading.Barrier(2, timeout=30)
+
+        @flow
+        def meeting(x: int) -> int:
+            barrier.wait()
+            return add.submit(x, 1).result()
+
+        def outer() -> list[int]:
+            first = add.submit(1)
+            return [each.result() for each in (meeting.submit(first), meeting.submit(5))]
+
+        assert flow(outer)() == [2, 6]
+
+    def test_an_async_subflow_can_be_submitted_from_sync_code(self) -> None:
+        """A submitted async flow runs in an event loop of its own."""
+        assert flow(lambda: adding_async.submit(1).result())() == 3
+
+    def test_a_submitted_subflow_is_joined_and_counted_once(self) -> None:
+        """A flow waits for the subflows that it submitted, and each counts once."""
+
+        def outer() -> None:
+            flow(fail_and_hide).submit()
+            adding.submit(1)
+
+        assert str(flow(outer).run()) == "Failed('1/2 states failed.')"
+
+    def test_submitting_a_flow_outside_a_flow_is_refused(self) -> None:
+        """There is nothing to join a flow that is submitted outside any."""
+        with pytest.raises(NotSubmittableError, match=r"'adding'.*@flow.*directly"):
+            adding.submit(1)
+
+
+class TestStructure:
+    @pytest.mark.anyio
+    async def test_an_outer_cancellation_reaches_the_runs(self) -> None:
+        """A cancel scope around an async flow cancels the runs in it."""
+        futures: list[Future[None]] = []
+        started = anyio.Event()
+
+        @task
+        async def forever() -> None:
+            started.set()
+            await anyio.sleep_forever()
+
+        @flow
+        async def endless() -> None:
+            futures.append(forever.submit())
+            await futures[0]
+
+        async def cancel_when_started(scope: anyio.CancelScope) -> None:
+            await started.wait()
+            scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            with anyio.CancelScope() as scope:
+                group.start_soon(cancel_when_started, scope)
+                await endless()
+        assert scope.cancelled_caught
+        assert isinstance(futures[0].state, Cancelled)
+
+    @pytest.mark.anyio
+    async def test_the_flows_own_exception_comes_out_unwrapped(self) -> None:
+        """What an async flow raises is not wrapped in a group."""
+
+        @flow
+        async def failing() -> None:
+            add_async.submit(1)
+            raise LookupError("the flow's own")
+
+        with pytest.raises(LookupError, match="the flow's own"):
+            await failing()

@@ -1,0 +1,52 @@
+"""The package as a whole: its public names, and what importing it costs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import anabranch.flows
+
+
+def test_the_public_names_are_sorted_and_there() -> None:
+    """Everything in `__all__` exists, and the list is sorted."""
+    names = anabranch.flows.__all__
+    assert names == sorted(names)
+    assert all(hasattr(anabranch.flows, name) for name in names)
+
+
+def test_public_objects_say_where_they_are_imported_from() -> None:
+    """No public class or function names a private module as its home."""
+    for name in anabranch.flows.__all__:
+        module = getattr(getattr(anabranch.flows, name), "__module__", "anabranch")
+        assert "._" not in str(module), name
+
+
+def test_importing_flows_imports_nothing_heavy() -> None:
+    """Importing the flows brings neither Dask nor Ray nor what they bring, nor coolname."""
+    code = (
+        "import sys, anabranch.flows\n"
+        "print([m for m in ('dask','distributed','ray','numpy','pandas','coolname')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=50,
+    )
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["_task.py", "_runnable.py"])
+def test_the_generated_overloads_hold_eight_positions(name: str) -> None:
+    """Futures are typed for the first eight positions of `submit`, with and without `wait_for`."""
+    assert anabranch.flows.__file__ is not None
+    source = (Path(anabranch.flows.__file__).parent / name).read_text()
+    assert source.count("h: ") >= 1
