@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import ast
 import logging
-import sys
 import sysconfig
 import warnings
 from collections import defaultdict

@@ -20,7 +20,6 @@ from anabranch.flows import (
     Future,
     SequentialTaskRunner,
     State,
-    TaskRunner,
     flow,
     task,
 )
@@ -109,7 +108,7 @@ class TestCalling:
     def test_nothing_is_left_running(self) -> None:
         """When a flow has ended, its threads have too."""
         before = set(threading.enumerate())
-        flow(lambda: [add.submit(1), add_async.submit(2)] and None)()
+        assert flow(lambda: [add.submit(1), add_async.submit(2)])()
         assert set(threading.enumerate()) == before
 
 

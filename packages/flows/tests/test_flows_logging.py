@@ -57,7 +57,9 @@ def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             line = formatter.format(record).split(" | ", 1)[1]
-            collected.append(re.sub(r"'[a-z]+-[a-z]+'(?! for task)", "'adjective-animal'", line, 1))
+            collected.append(
+                re.sub(r"'[a-z]+-[a-z]+'(?! for task)", "'adjective-animal'", line, count=1)
+            )
 
     handler = Collector()
     logging.getLogger("anabranch").addHandler(handler)
@@ -128,9 +130,10 @@ def test_a_subflow_is_announced_by_its_parent(lines: list[str]) -> None:
 def test_records_carry_their_runs(caplog: pytest.LogCaptureFixture) -> None:
     """Each record about a run has the run's id and names."""
     caplog.set_level(logging.INFO, logger="anabranch")
-    flow(name="greetings", flow_run_name="my-run")(greet_twice)()
+    greetings = flow(name="greetings", task_runner=SequentialTaskRunner)(greet_twice)
+    greetings.with_options(flow_run_name="my-run")()
     record = next(each for each in caplog.records if "Finished" in each.getMessage())
-    assert vars(record)["task_run_name"] == f"say_hello-{say_hello.key}-1"
+    assert vars(record)["task_run_name"] == f"say_hello-{say_hello.key}-0"
     assert vars(record)["task_name"] == "say_hello"
     assert vars(record)["flow_run_name"] == "my-run"
     assert re.fullmatch("[0-9a-f]{32}", vars(record)["flow_run_id"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine
 from typing import (
     Any,
     Concatenate,
@@ -20,7 +20,7 @@ from typing import (
 )
 
 from anabranch.flows._flow_run import ActiveFlowRun, owner_of
-from anabranch.flows._logging import log_flow_run, log_task_run
+from anabranch.flows._logging import log_flow_run
 from anabranch.flows._mapping import mapped_calls
 from anabranch.flows._names import docstring, function_name, task_key
 from anabranch.flows._options import TaskOptions, check_options
@@ -29,7 +29,6 @@ from anabranch.flows._signature import CallSignature
 from anabranch.flows._task_function import TaskFunction, lookup, unwrapped
 from anabranch.futures import (
     Cancelled,
-    ConcurrencyType,
     Crashed,
     Future,
     FutureList,
@@ -122,7 +121,7 @@ class BaseTask(Runnable[P, R_co]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> str | tuple[object, ...]:
         name: str = vars(self).get("__qualname__", "")
         if self.__module__ != "__main__" and lookup(self.__module__, name) is self:
             return name  # The task is what its module says it is.
@@ -337,7 +336,7 @@ def _rebuild(
     after: tuple[object, ...],
 ) -> BaseTask[..., object]:
     task = kind(function, **options)
-    task._after = after  # noqa: SLF001 - this is part of the class
+    task._after = after
     return task
 
 
@@ -360,7 +359,7 @@ class Task(Sync[P, R_co], BaseTask[P, R_co]):
         scope = current_scope.get()
         item = self._item_here(args, kwargs, scope)
         for upstream in (*item.upstreams, *item.tolerated):
-            upstream._wait()  # noqa: SLF001 - what is done with its value is the task's
+            upstream._wait()
         runner = None if scope is None else scope.runner
         state = upstream_failure(item) or run_item(item, runner)
         _note_end(item, scope, state)
@@ -406,7 +405,7 @@ class AsyncTask(Async[P, R_co], BaseTask[P, R_co]):
         scope = current_scope.get()
         item = self._item_here(args, kwargs, scope)
         for upstream in (*item.upstreams, *item.tolerated):
-            await upstream._wait_async()  # noqa: SLF001 - what is done with it is the task's
+            await upstream._wait_async()
         runner = None if scope is None else scope.runner
         state: State[R_co] = Cancelled(message="The run was cancelled while it was running.")
         try:

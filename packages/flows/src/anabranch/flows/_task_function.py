@@ -6,7 +6,7 @@ import functools
 import sys
 from collections.abc import Callable
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 
 
 class TaskFunction(functools.partial[Any]):
@@ -24,7 +24,7 @@ class TaskFunction(functools.partial[Any]):
             return cls(function.__func__, function.__self__)
         return cls(function)
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         function = self.func
         module, name = function.__module__, getattr(function, "__qualname__", "")
         if module != "__main__" and _function_of(lookup(module, name)) is function:
@@ -32,9 +32,11 @@ class TaskFunction(functools.partial[Any]):
         return super().__reduce__()
 
 
-def unwrapped(function: object) -> Any:
+def unwrapped(function: object) -> Callable[..., object]:
     """Return the function in a classmethod or a staticmethod; anything else as it is."""
-    return function.__func__ if isinstance(function, classmethod | staticmethod) else function
+    if isinstance(function, classmethod | staticmethod):
+        function = function.__func__
+    return cast("Callable[..., object]", function)
 
 
 def _function_of(task: object) -> object:

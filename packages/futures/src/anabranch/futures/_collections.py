@@ -21,7 +21,7 @@ R_co = TypeVar("R_co", covariant=True)
 
 @final
 @attrs.frozen(eq=False)
-class unmapped(Generic[R_co]):  # noqa: N801 - used like a function, and known by this name
+class unmapped(Generic[R_co]):
     """An argument of `.map()` that every call gets as it is."""
 
     value: R_co
@@ -72,7 +72,7 @@ class FutureList(Future[list[R]], Sequence[Future[R]]):
         if self._state is None and timeout is None:
             # One by one, so that each wait may run what it waits for.
             for future in self._futures:
-                future._wait()  # noqa: SLF001 - looking at the list is what counts
+                future._wait()
         return super()._wait(timeout)
 
 

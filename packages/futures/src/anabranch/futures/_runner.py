@@ -11,7 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Any, Final, ParamSpec, Self, TypeVar, cast, final, overload
+from typing import Any, Final, ParamSpec, Self, TypeVar, final, overload
 
 import anyio
 import attrs
@@ -111,7 +111,7 @@ class TaskRunner(abc.ABC):
         Called in any thread, while the runner is started.
         """
 
-    async def _start(self, exit_stack: AsyncExitStack) -> None:
+    async def _start(self, exit_stack: AsyncExitStack) -> None:  # noqa: B027 - nothing, for many
         """Get ready to run work; what has to be undone goes on the exit stack.
 
         When the stack unwinds, every run has ended.
@@ -213,7 +213,7 @@ class TaskRunner(abc.ABC):
                     future.cancel()
             while self._unfinished:
                 for future in list(self._unfinished):
-                    future._wait()  # noqa: SLF001 - joining is no look at the outcome
+                    future._wait()
                     self._unfinished.discard(future)
         finally:
             self._unavailable = _ENDED
@@ -239,7 +239,7 @@ class TaskRunner(abc.ABC):
     async def _join(self) -> None:
         while self._unfinished:
             for future in list(self._unfinished):
-                await future._wait_async()  # noqa: SLF001 - joining is no look at the outcome
+                await future._wait_async()
                 self._unfinished.discard(future)
 
     async def _cancel_and_join(self, *, in_a_hurry: bool) -> None:

@@ -74,14 +74,14 @@ class RunScope:
         """Block until every run submitted in this scope has ended."""
         while self._children:
             for child in self.children():
-                child._wait()  # noqa: SLF001 - joining is no look at the outcome
+                child._wait()
                 self._release(child)
 
     async def join_async(self) -> None:
         """Wait until every run submitted in this scope has ended."""
         while self._children:
             for child in self.children():
-                await child._wait_async()  # noqa: SLF001 - joining is no look at the outcome
+                await child._wait_async()
                 self._release(child)
 
     def __enter__(self) -> Self:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Final, Protocol, TypeVarTuple, Unpack, cast, final
+from typing import Final, Protocol, TypeVarTuple, cast, final
 
 import anyio
+import trio
 
 from anabranch.futures import Cancelled, TaskRunner
 from anabranch.futures.runner import (
@@ -30,16 +30,13 @@ Ts = TypeVarTuple("Ts")
 class Nursery(Protocol):
     """What trio's nursery and anyio's task group have in common."""
 
-    def start_soon(
-        self, function: Callable[[Unpack[Ts]], Awaitable[None]], /, *args: Unpack[Ts]
-    ) -> None:
+    def start_soon(self, function: Callable[[*Ts], Awaitable[None]], /, *args: *Ts) -> None:
         """Start a child task."""
 
 
 def open_nursery(loop: EventLoop) -> AbstractAsyncContextManager[Nursery]:
     """Open a nursery: trio's own on trio, where anyio's wrapper costs three times as much."""
     if loop.backend == "trio":
-        trio = sys.modules["trio"]
         return cast("AbstractAsyncContextManager[Nursery]", trio.open_nursery())
     return cast("AbstractAsyncContextManager[Nursery]", anyio.create_task_group())
 

@@ -52,7 +52,7 @@ class SequentialTaskRunner(TaskRunner):
         self._turns = _Turns(self, executor)
 
     def runs_in_place(self, item: WorkItem[R]) -> bool:
-        """In sync code always; but an async task's own loop cannot wait for another of its tasks."""
+        """In sync code, yes; but no loop can stand still for one of its own async tasks."""
         if not self._runs_in_place or not item.is_async:
             return self._runs_in_place
         turns = self._turns
@@ -67,14 +67,14 @@ class SequentialTaskRunner(TaskRunner):
         run.executor = turns.executor
         when_ready(item, lambda: turns.queue(run), run.end)
         if self.runs_in_place(item):
-            run._wait()  # noqa: SLF001 - submission is no look at the outcome
+            run._wait()
         return run
 
     def _run_in_place(self, item: WorkItem[R]) -> Future[R]:
         run = LocalRun(item, loops=frozenset())
         run.set_running()
         for upstream in (*item.upstreams, *item.tolerated):
-            upstream._wait()  # noqa: SLF001 - they are another runner's, and this one's turn comes
+            upstream._wait()
         assert item.variables is not None, "an item that was made here has its variables"
         state = upstream_failure(item) or item.variables.run(run_item, item, self)
         run.end(state)

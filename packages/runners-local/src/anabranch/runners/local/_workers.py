@@ -165,7 +165,7 @@ class _Worker(BlockingSection):
                 finally:
                     self._nesting -= 1
             else:
-                target._awaited()  # noqa: SLF001 - the hook is there for runners
+                target._awaited()
                 with self._pool.lent_place():
                     target.park()
 

@@ -1,0 +1,51 @@
+"""The examples run as they stand, and print what they should."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+NAMES = ["arthur", "trillian", "ford", "marvin"]
+GREETINGS = [f"{word} {name}" for name in NAMES for word in ("hello", "goodbye")]
+
+RunPython = Callable[..., str]
+
+
+def without_prefix(output: str) -> list[str]:
+    """Return what tasks printed; Ray gives the lines of its workers a coloured prefix."""
+    return [re.sub(r"^\S*\(\w+ pid=\d+\)\S*\s", "", line) for line in output.splitlines()]
+
+
+def test_greetings_in_order(run_python: RunPython) -> None:
+    """On the sequential runner the travellers are greeted in order."""
+    output = run_python(EXAMPLES / "greetings.py", "--runner", "sequential")
+    assert output.splitlines() == GREETINGS
+
+
+@pytest.mark.parametrize("runner", ["concurrent", "dask", "ray"])
+def test_greetings_in_any_order(run_python: RunPython, runner: str) -> None:
+    """On the other runners all are greeted, in whatever order."""
+    output = run_python(EXAMPLES / "greetings.py", "--runner", runner)
+    assert sorted(without_prefix(output)) == sorted(GREETINGS)
+
+
+def test_greetings_on_two_runners(run_python: RunPython) -> None:
+    """The mixed flow greets on the concurrent runner, then again on Ray."""
+    output = run_python(EXAMPLES / "greetings.py", "--runner", "mixed")
+    assert sorted(without_prefix(output)) == sorted(GREETINGS * 2)
+
+
+def test_glass_tower(run_python: RunPython) -> None:
+    """The elevator stops on each floor, in order."""
+    lines = run_python(EXAMPLES / "glass_tower.py").splitlines()
+    assert [int(line.split()[3]) for line in lines] == list(range(1, 39))
+
+
+def test_two_runners(run_python: RunPython) -> None:
+    """The subflow on Dask says its hello between the two local ones."""
+    lines = run_python(EXAMPLES / "two_runners.py").splitlines()
+    assert lines == ["Hello!", "Hello from Dask!", "Hello!"]
