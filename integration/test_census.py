@@ -14,7 +14,7 @@ CENSUS = Path(__file__).parent.parent / "examples" / "census.py"
 def code(tmp_path: Path) -> Path:
     """A folder of Python code, some of which does not parse."""
     root = tmp_path / "code"
-    files = {
+    files: dict[str, str | bytes] = {
         "single.py": "def f(x: int, y) -> int:\n    return x\n",
         "one/__init__.py": "",
         "one/deep/module.py": "class A:\n async def g(self): ...\n def h(self, *a, **k): ...\n",

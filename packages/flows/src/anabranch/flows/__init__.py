@@ -1,5 +1,5 @@
 """Flows and tasks: functions turned into tracked runs, on the task runner of your choice."""
-# The layers, bottom up: _options, _names, _signature, _mapping, _task_function, _logging |
+# The layers, bottom up: _options, _names, _mapping, _task_function, _logging |
 # _runnable | _flow_run | _subflow | _task, _flow.
 
 from __future__ import annotations

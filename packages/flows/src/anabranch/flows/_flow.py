@@ -13,10 +13,9 @@ from anabranch.flows._flow_run import ActiveFlowRun
 from anabranch.flows._names import docstring, flow_name, function_name
 from anabranch.flows._options import FlowOptions, check_options
 from anabranch.flows._runnable import Async, Runnable, Sync, WaitFor
-from anabranch.flows._signature import CallSignature
 from anabranch.flows._subflow import submit_flow
 from anabranch.futures import Completed, Future, State, TaskRunner
-from anabranch.futures.runner import default_backend, is_async_function
+from anabranch.futures.runner import CallSignature, default_backend, is_async_function
 from anabranch.runners.local import ConcurrentTaskRunner
 
 P = ParamSpec("P")

@@ -25,7 +25,6 @@ from anabranch.flows._mapping import mapped_calls
 from anabranch.flows._names import docstring, function_name, task_key
 from anabranch.flows._options import TaskOptions, check_options
 from anabranch.flows._runnable import Async, Each, Runnable, Sync, WaitFor
-from anabranch.flows._signature import CallSignature
 from anabranch.flows._task_function import TaskFunction, lookup, unwrapped
 from anabranch.futures import (
     Cancelled,
@@ -38,6 +37,7 @@ from anabranch.futures import (
     WorkItem,
 )
 from anabranch.futures.runner import (
+    CallSignature,
     RunScope,
     current_scope,
     is_async_function,
@@ -121,7 +121,7 @@ class BaseTask(Runnable[P, R_co]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
 
-    def __reduce__(self) -> str | tuple[object, ...]:
+    def __reduce__(self) -> str | tuple[Any, ...]:
         name: str = vars(self).get("__qualname__", "")
         if self.__module__ != "__main__" and lookup(self.__module__, name) is self:
             return name  # The task is what its module says it is.
@@ -359,7 +359,7 @@ class Task(Sync[P, R_co], BaseTask[P, R_co]):
         scope = current_scope.get()
         item = self._item_here(args, kwargs, scope)
         for upstream in (*item.upstreams, *item.tolerated):
-            upstream._wait()
+            upstream.join()
         runner = None if scope is None else scope.runner
         state = upstream_failure(item) or run_item(item, runner)
         _note_end(item, scope, state)
@@ -405,7 +405,7 @@ class AsyncTask(Async[P, R_co], BaseTask[P, R_co]):
         scope = current_scope.get()
         item = self._item_here(args, kwargs, scope)
         for upstream in (*item.upstreams, *item.tolerated):
-            await upstream._wait_async()
+            await upstream.join_async()
         runner = None if scope is None else scope.runner
         state: State[R_co] = Cancelled(message="The run was cancelled while it was running.")
         try:

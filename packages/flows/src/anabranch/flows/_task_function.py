@@ -24,7 +24,7 @@ class TaskFunction(functools.partial[Any]):
             return cls(function.__func__, function.__self__)
         return cls(function)
 
-    def __reduce__(self) -> tuple[object, ...]:
+    def __reduce__(self) -> str | tuple[Any, ...]:
         function = self.func
         module, name = function.__module__, getattr(function, "__qualname__", "")
         if module != "__main__" and _function_of(lookup(module, name)) is function:

@@ -100,7 +100,11 @@ def scan(values: Iterable[object]) -> Scan:
             kind = type(value)
             if kind in _ATOMS:
                 continue
-            if isinstance(value, Future) and not isinstance(value, FutureList):
+            if kind is FutureList:
+                is_plain = False  # Even an empty one is to become a list.
+                stack.append(iter(cast("FutureList[object]", value)))
+                break
+            if isinstance(value, Future):
                 upstreams[id(value)] = value
             elif kind is AllowedFailure:
                 marked = cast("AllowedFailure[object]", value).future
@@ -126,8 +130,6 @@ def _children(value: object) -> Iterable[object] | None:
         return cast("Iterable[object]", value)
     if kind is dict:
         return cast("dict[object, object]", value).values()
-    if kind is FutureList:
-        return cast("FutureList[object]", value)
     if _is_record(value):
         return [getattr(value, name) for name in _field_names(value) if hasattr(value, name)]
     return None
@@ -189,7 +191,7 @@ def substitute(
     def replace(value: object) -> object:
         match value:
             case FutureList():
-                return [value_of(each) for each in value]
+                return [replace(each) for each in value]
             case Future():
                 return value_of(value)
             case AllowedFailure():
@@ -207,20 +209,21 @@ class _Rebuilding:
 
     def __init__(self, replace: Callable[[object], object]) -> None:
         self._replace = replace
-        self._open: set[int] = set()
+        # What was one object stays one, and what holds itself is not walked for ever.
+        self._done: dict[int, object] = {}
 
     def __call__(self, value: object) -> object:
         if type(value) in _ATOMS:
             return value
+        if id(value) in self._done:
+            return self._done[id(value)]
         if (replacement := self._replace(value)) is not LOOK_INSIDE:
             return replacement
-        if id(value) in self._open or _children(value) is None:
+        if _children(value) is None:
             return value
-        self._open.add(id(value))
-        try:
-            return self._rebuild(value)
-        finally:
-            self._open.discard(id(value))
+        self._done[id(value)] = value
+        self._done[id(value)] = rebuilt = self._rebuild(value)
+        return rebuilt
 
     def _rebuild(self, value: object) -> object:
         if _is_record(value):

@@ -40,8 +40,7 @@ class FutureList(Future[list[R]], Sequence[Future[R]]):
     def __init__(self, futures: Iterable[Future[R]]) -> None:
         self._futures = list(futures)
         run_id = new_run_id()
-        loops = frozenset[int]().union(*(future.needed_loops() for future in self._futures))
-        super().__init__(TaskRun(run_id, f"gather-{run_id[-8:]}", "gather"), loops=loops)
+        super().__init__(TaskRun(run_id, f"gather-{run_id[-8:]}", "gather"))
         _Countdown(self, self._futures)
 
     @overload
@@ -68,12 +67,18 @@ class FutureList(Future[list[R]], Sequence[Future[R]]):
     def __repr__(self) -> str:
         return f"<FutureList of {len(self)} futures>"
 
-    def _wait(self, timeout: float | None = None) -> State[list[R]] | None:
-        if self._state is None and timeout is None:
-            # One by one, so that each wait may run what it waits for.
-            for future in self._futures:
-                future._wait()
-        return super()._wait(timeout)
+    def missing(self) -> Iterable[Future[object]]:
+        """Return the futures of the list that are not done."""
+        return [future for future in self._futures if not future.done()]
+
+    def needed_loops(self) -> frozenset[int]:
+        """Return the threads of the event loops that one of the futures still needs."""
+        return frozenset[int]().union(*(future.needed_loops() for future in self.missing()))
+
+    def awaited(self) -> None:
+        """Pass it on to the futures that are not done."""
+        for future in self.missing():
+            future.awaited()
 
 
 class _Countdown(Generic[R]):
@@ -193,7 +198,7 @@ class _Completions(Stream[Future[R]]):
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._lock = threading.Lock()
         self._done: deque[Future[R]] = deque()
-        self._next_end: Future[None] | None = None
+        self._next_end: _FirstEnd | None = None
         self._pending = dict.fromkeys(futures)
         for future in list(self._pending):
             future.add_done_callback(self._ended)
@@ -217,14 +222,12 @@ class _Completions(Stream[Future[R]]):
         if event is not None:
             event.set_final(Completed(None))
 
-    def _event(self) -> Future[None] | None:
+    def _event(self) -> _FirstEnd | None:
         """Return what to wait for, or None if there is no need to wait."""
         with self._lock:
             if self._done or not self._pending:
                 return None
-            # To wait is hopeless only in a thread that every one of them needs.
-            loops = frozenset[int].intersection(*(each.needed_loops() for each in self._pending))
-            self._next_end = Future(_ANY_RUN, loops=loops)
+            self._next_end = _FirstEnd(list(self._pending))
             return self._next_end
 
     def _pop(self, at_the_end: type[Exception]) -> Future[R]:
@@ -242,6 +245,28 @@ class _Completions(Stream[Future[R]]):
         with self._lock:
             count = len(self._pending) - len(self._done)
         return TimeoutError(f"{count} runs have not ended within the timeout")
+
+
+@final
+class _FirstEnd(Future[None]):
+    """The future of the end of any one of several runs."""
+
+    __slots__ = ("_runs",)
+
+    def __init__(self, runs: Sequence[Future[object]]) -> None:
+        super().__init__(_ANY_RUN)
+        self._runs = runs
+
+    def missing(self) -> Iterable[Future[object]]:
+        return self._runs
+
+    def needed_loops(self) -> frozenset[int]:
+        # To wait is hopeless only in a thread that every one of them needs.
+        return frozenset[int].intersection(*(run.needed_loops() for run in self._runs))
+
+    def awaited(self) -> None:
+        for run in self._runs:
+            run.awaited()
 
 
 _ANY_RUN = TaskRun("", "any of several", "as_completed")

@@ -19,12 +19,23 @@ def upstream_failure(item: WorkItem[R]) -> UpstreamFailed | None:
     Upstreams that have not ended are passed over.
     """
     for future in item.upstreams:
-        if future.done() and not isinstance(state := future.final_state(), Completed):
-            return UpstreamFailed(
-                cause=root_cause(state),
-                message=f"Run {future.task_run.name!r} upstream ended in state {state}",
-            )
+        if future.done() and (failure := failure_behind(future)) is not None:
+            return failure
     return None
+
+
+def failure_behind(upstream: Future[object]) -> UpstreamFailed | None:
+    """Return the state that a run ends in which depends on one that has ended, if not well.
+
+    It tells of the run that failed first, however long the chain to it.
+    """
+    state = upstream.final_state()
+    if isinstance(state, Completed):
+        return None
+    message = f"Run {upstream.task_run.name!r} upstream ended in state {state}"
+    if isinstance(state, UpstreamFailed):
+        message = state.message or message
+    return UpstreamFailed(cause=root_cause(state), message=message)
 
 
 def when_ready(

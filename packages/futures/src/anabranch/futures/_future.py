@@ -6,7 +6,7 @@ import enum
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, TypeVar, cast, overload
 
@@ -44,9 +44,9 @@ class BlockingSection:
     while it waits, or have the thread run what it waits for.
     """
 
-    def wait(self, future: Future[object]) -> None:
-        """Return when ``future`` is done: park this thread, or run what it waits for."""
-        future.park()
+    def wait(self, future: Future[object], timeout: float | None = None) -> None:
+        """Return when ``future`` is done, or the time is over: park, or run what it waits for."""
+        future.park(timeout)
 
 
 class _Thread(threading.local):
@@ -162,7 +162,7 @@ class Future(Generic[R_co]):
             WouldDeadlockError: This thread runs an event loop that the run needs.
         """
         self._observed = True
-        return self._wait(timeout)
+        return self.join(timeout)
 
     @overload
     def result(
@@ -222,7 +222,7 @@ class Future(Generic[R_co]):
         """
         self._observed = True
         with anyio.move_on_after(timeout):
-            await self._wait_async()
+            await self.join_async()
         return self._state
 
     def __await__(self) -> Generator[Any, None, R_co]:
@@ -230,24 +230,24 @@ class Future(Generic[R_co]):
 
     async def _result_async(self) -> R_co:
         self._observed = True
-        state = await self._wait_async()
+        state = await self.join_async()
         if isinstance(state, Completed) and not state.is_local:
             return await anyio.to_thread.run_sync(state.result)
         return state.result()
 
-    def _wait(self, timeout: float | None = None) -> State[R_co] | None:
-        """`wait`, without counting as a look at the outcome."""
+    def join(self, timeout: float | None = None) -> State[R_co] | None:
+        """For runners and engines: `wait`, without counting as a look at the outcome."""
         if self._state is None:
             self._refuse_deadlock()
             section = _thread.section
-            if section is None or timeout is not None:
+            if section is None:
                 self.park(timeout)
             else:
-                section.wait(self)
+                section.wait(self, timeout)
         return self._state
 
     def _refuse_deadlock(self) -> None:
-        if self._loops and threading.get_ident() in self._loops:
+        if threading.get_ident() in self.needed_loops():
             raise WouldDeadlockError(
                 f"Waiting for run {self.task_run.name!r} here would never end: this thread's event "
                 "loop has to run it. Use `await future` instead of `future.result()`"
@@ -265,8 +265,8 @@ class Future(Generic[R_co]):
         if not done.acquire(timeout=-1 if timeout is None else max(timeout, 0)):
             self._remove_callback(wake)
 
-    async def _wait_async(self) -> State[R_co]:
-        """`wait_async`, without counting as a look at the outcome."""
+    async def join_async(self) -> State[R_co]:
+        """For runners and engines: `wait_async`, without counting as a look at the outcome."""
         if self._state is None:
             loop = cast(EventLoop, running_loop())
             done = anyio.Event()
@@ -276,13 +276,17 @@ class Future(Generic[R_co]):
 
             self._add_callback(wake)
             try:
-                self._awaited()
+                self.awaited()
                 await done.wait()
             finally:
                 self._remove_callback(wake)
         return cast("State[R_co]", self._state)
 
-    def _awaited(self) -> None:
+    def missing(self) -> Iterable[Future[object]]:
+        """For runners to override: return the runs that have to end before this one can."""
+        return ()
+
+    def awaited(self) -> None:
         """For runners to override: something has begun to wait for this run."""
 
     # ------------------------------------------------------------------ acting

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, final
 
 import anyio
@@ -23,11 +24,18 @@ class RunnerHost:
         self._thread = LoopThread(self._main, backend=backend, name=f"anabranch-{runner.name}")
         self._loop: EventLoop | None = None
         self._user_left: anyio.Event
+        self._scope: anyio.CancelScope
+        self._is_unwanted = False
         self._error: BaseException | None = None
 
     def open(self) -> None:
         """Start the runner, and wait until it is started."""
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            if self._thread.is_alive():  # Ctrl-C in this thread, while it waits.
+                self._leave_in_a_hurry()
+            raise
 
     def close(self, error: BaseException | None) -> None:
         """Leave the runner, and wait until it has ended.
@@ -44,17 +52,33 @@ class RunnerHost:
         try:
             self._thread.join()
         except BaseException as raised:
+            if self._thread.is_alive():  # Ctrl-C in this thread, while it waits.
+                self._leave_in_a_hurry()
+                raise
             if raised is not error:
                 raise
             error.__traceback__ = traceback
         finally:
             self._error = None
 
+    def _leave_in_a_hurry(self) -> None:
+        self._is_unwanted = True
+        if self._loop is not None:
+            self._loop.call_soon(self._scope.cancel)
+        while self._thread.is_alive():
+            # What it raises now is not news; and a second Ctrl-C must not leave half of it behind.
+            with suppress(Exception, KeyboardInterrupt):
+                self._thread.join()
+
     async def _main(self, ready: Callable[[], None]) -> None:
         self._user_left = anyio.Event()
-        async with self._runner.start():
-            self._loop = running_loop()
-            ready()
-            await self._user_left.wait()
-            if self._error is not None:
-                raise self._error
+        self._scope = anyio.CancelScope()
+        self._loop = running_loop()
+        if self._is_unwanted:  # There was no loop to say so in yet.
+            return
+        with self._scope:
+            async with self._runner.start():
+                ready()
+                await self._user_left.wait()
+                if self._error is not None:
+                    raise self._error

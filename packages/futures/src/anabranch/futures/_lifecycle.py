@@ -122,6 +122,12 @@ async def _attempt_async(
             return Completed(await coroutine)
     except anyio.get_cancelled_exc_class():
         raise  # The loop's own business; whoever cancelled this task knows how the run ended.
+    except BaseExceptionGroup as group:
+        # What a task's own children raise while they are cancelled comes beside the cancellation.
+        _, own = group.split(anyio.get_cancelled_exc_class())
+        if own is None:
+            raise
+        return state_of_error(own)
     except BaseException as error:  # However a run ends is data for whoever waits for it.
         return state_of_error(error)
     finally:

@@ -62,6 +62,17 @@ def in_task() -> bool:
         return False
 
 
+def mark_library(backend: Backend | None) -> None:
+    """Have libraries that ask what they run in told so, in the current context variables.
+
+    Code that runs with the context variables of an async task may run in another loop, or in none;
+    but that variable is where sniffio, and so anyio, look first.
+    """
+    sniffio = sys.modules.get("sniffio")
+    if sniffio is not None:
+        sniffio.current_async_library_cvar.set(backend)
+
+
 def running_loop() -> EventLoop | None:
     """Return the event loop that runs in this thread, if there is one."""
     trio = sys.modules.get("trio")
@@ -102,6 +113,7 @@ class LoopThread:
         self._main = main
         self._backend: Backend = backend or default_backend()
         self._settled = threading.Event()
+        self._ended = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -116,12 +128,18 @@ class LoopThread:
         if self._error is not None:
             self.join()
 
+    def is_alive(self) -> bool:
+        """Whether the function has not ended."""
+        return not self._ended.is_set()
+
     def join(self) -> None:
         """Wait until the function has ended.
 
         Raises:
             BaseException: What it raised.
         """
+        # Not by joining the thread: interrupted by Ctrl-C in that, it would count as ended.
+        self._ended.wait()
         self._thread.join()
         if self._error is not None:
             try:
@@ -135,4 +153,5 @@ class LoopThread:
         except BaseException as error:  # Whatever it is belongs to the thread that joins.
             self._error = error
         finally:
+            self._ended.set()
             self._settled.set()

@@ -19,5 +19,5 @@ def publish(namespace: Mapping[str, object], names: list[str]) -> None:
     for name in names:
         thing = namespace[name]
         module = getattr(thing, "__module__", None)
-        if isinstance(module, str) and module.startswith(f"{package}._") and callable(thing):
+        if isinstance(module, str) and "._" in module and callable(thing):
             thing.__module__ = package

@@ -94,11 +94,13 @@ def pack(item: WorkItem[R], is_there: Callable[[Future[object]], bool]) -> Packe
     def replace(value: object) -> object:
         match value:
             case FutureList():
-                return [slot_or_value(each) for each in value]
+                return [replace(each) for each in value]
             case Future():
                 return slot_or_value(value)
-            case AllowedFailure():
-                return value.future.final_state().result(raise_on_failure=False)
+            case AllowedFailure(future):
+                if isinstance(future.final_state(), Completed):
+                    return slot_or_value(future)
+                return future.final_state().result(raise_on_failure=False)
             case Quoted():
                 return value  # Taken off on the other side, which need not search it either.
             case _:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import abc
 import contextvars
 import enum
-import inspect
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar, final, overload
@@ -20,6 +19,7 @@ from anabranch.futures._arguments import scan
 from anabranch.futures._exceptions import RunnerAlreadyStartedError, RunnerNotStartedError
 from anabranch.futures._future import Future
 from anabranch.futures._hosting import RunnerHost
+from anabranch.futures._signature import signature_of
 from anabranch.futures._states import Cancelled
 from anabranch.futures._work import (
     Backend,
@@ -213,7 +213,7 @@ class TaskRunner(abc.ABC):
                     future.cancel()
             while self._unfinished:
                 for future in list(self._unfinished):
-                    future._wait()
+                    future.join()
                     self._unfinished.discard(future)
         finally:
             self._unavailable = _ENDED
@@ -239,7 +239,7 @@ class TaskRunner(abc.ABC):
     async def _join(self) -> None:
         while self._unfinished:
             for future in list(self._unfinished):
-                await future._wait_async()
+                await future.join_async()
                 self._unfinished.discard(future)
 
     async def _cancel_and_join(self, *, in_a_hurry: bool) -> None:
@@ -289,12 +289,7 @@ class TaskRunner(abc.ABC):
             TypeError: The arguments do not fit the function.
         """
         name = getattr(function, "__name__", None) or type(function).__name__
-        try:
-            inspect.signature(function).bind(*args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"{name}() cannot be called so: {error}") from None
-        except ValueError:
-            pass  # Some builtin functions tell no signature; the call itself will.
+        signature_of(function, name).check(args, kwargs)
         run_id = new_run_id()
         return self.dispatch(
             make_item(
@@ -403,8 +398,15 @@ async def _unwrapped(exit_stack: AsyncExitStack) -> AsyncIterator[AsyncExitStack
         raise body_error
 
 
-def _holds_only(group: BaseExceptionGroup[BaseException], error: BaseException) -> bool:
-    return all(
-        _holds_only(each, error) if isinstance(each, BaseExceptionGroup) else each is error
-        for each in group.exceptions
-    )
+def _holds_only(found: BaseException, error: BaseException) -> bool:
+    # Compared by what is inside: what passes through a task group may be a copy of a group.
+    own = [id(each) for each in _leaves(error)]
+    return all(id(each) in own for each in _leaves(found))
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error

@@ -74,14 +74,14 @@ class RunScope:
         """Block until every run submitted in this scope has ended."""
         while self._children:
             for child in self.children():
-                child._wait()
+                child.join()
                 self._release(child)
 
     async def join_async(self) -> None:
         """Wait until every run submitted in this scope has ended."""
         while self._children:
             for child in self.children():
-                await child._wait_async()
+                await child.join_async()
                 self._release(child)
 
     def __enter__(self) -> Self:
@@ -95,7 +95,12 @@ class RunScope:
     ) -> None:
         if error is not None:
             self.cancel()
-        self.join()
+        try:
+            self.join()
+        except BaseException:  # Ctrl-C while it waits.
+            self.cancel()
+            self.join()
+            raise
 
     async def __aenter__(self) -> Self:
         return self
@@ -108,9 +113,16 @@ class RunScope:
     ) -> None:
         if error is not None:
             self.cancel()
-        if self._children:  # A shield costs more than most runs.
+        if not self._children:
+            return  # What follows costs more than most runs.
+        try:
             with anyio.CancelScope(shield=error is not None):
                 await self.join_async()
+        except BaseException:  # Cancelled while it waits.
+            self.cancel()
+            with anyio.CancelScope(shield=True):
+                await self.join_async()
+            raise
 
     def cancel(self) -> None:
         """Ask for every run submitted in this scope to be stopped."""

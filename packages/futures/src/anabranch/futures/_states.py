@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import enum
+import threading
 from datetime import UTC, datetime
 from functools import partial
 from typing import ClassVar, Generic, Literal, Never, TypeAlias, TypeVar, final, overload
@@ -44,10 +45,11 @@ class StoredValue(abc.ABC, Generic[R]):
     The value is brought over when it is first asked for, and kept from then on.
     """
 
-    __slots__ = ("_fetched", "_value")
+    __slots__ = ("_fetched", "_lock", "_value")
 
     def __init__(self) -> None:
         self._fetched = False
+        self._lock = threading.Lock()
 
     @abc.abstractmethod
     def _fetch(self) -> R:
@@ -68,10 +70,11 @@ class StoredValue(abc.ABC, Generic[R]):
         Raises:
             ResultUnavailableError: What held the value is gone.
         """
-        if not self._fetched:
-            self._value = self._fetch()
-            self._fetched = True
-        return self._value
+        with self._lock:
+            if not self._fetched:
+                self._value = self._fetch()
+                self._fetched = True
+            return self._value
 
 
 @attrs.frozen(kw_only=True, eq=False)

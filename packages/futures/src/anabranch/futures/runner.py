@@ -8,7 +8,7 @@ failures from `RunError`.
 from __future__ import annotations
 
 from anabranch.futures._arguments import LOOK_INSIDE, rebuild, scan
-from anabranch.futures._dependencies import upstream_failure, when_ready
+from anabranch.futures._dependencies import failure_behind, upstream_failure, when_ready
 from anabranch.futures._future import BlockingSection, set_blocking_section
 from anabranch.futures._lifecycle import (
     resolve_arguments,
@@ -22,12 +22,14 @@ from anabranch.futures._loops import (
     LoopThread,
     default_backend,
     in_task,
+    mark_library,
     running_loop,
 )
 from anabranch.futures._publish import publish
-from anabranch.futures._remote import Packed, RunError, Shipment, pack, run_shipment
+from anabranch.futures._remote import Packed, RunError, Shipment, Slot, pack, run_shipment
 from anabranch.futures._runner import make_item
 from anabranch.futures._scope import RunScope, ScopeOwner, current_scope
+from anabranch.futures._signature import CallSignature
 from anabranch.futures._states import FINAL_STATES, StoredValue, describe, root_cause
 from anabranch.futures._work import is_async_function, new_run_id
 
@@ -35,6 +37,7 @@ __all__ = [
     "FINAL_STATES",
     "LOOK_INSIDE",
     "BlockingSection",
+    "CallSignature",
     "EventLoop",
     "LoopThread",
     "Packed",
@@ -42,13 +45,16 @@ __all__ = [
     "RunScope",
     "ScopeOwner",
     "Shipment",
+    "Slot",
     "StoredValue",
     "current_scope",
     "default_backend",
     "describe",
+    "failure_behind",
     "in_task",
     "is_async_function",
     "make_item",
+    "mark_library",
     "new_run_id",
     "pack",
     "publish",
@@ -66,3 +72,5 @@ __all__ = [
     "upstream_failure",
     "when_ready",
 ]
+
+publish(globals(), __all__)

@@ -54,10 +54,16 @@ class ConcurrentTaskRunner(TaskRunner):
     def _submit(self, item: WorkItem[R]) -> Future[R]:
         executor = self._executor
         assert executor is not None, "dispatch() refuses work while the runner is not started"
-        loops = frozenset({executor.loop.thread_id}) if item.is_async else frozenset()
+        own_loops = frozenset({executor.loop.thread_id}) if item.is_async else frozenset()
+        loops = own_loops
         for upstream in (*item.upstreams, *item.tolerated):
             loops |= upstream.needed_loops()
         run = LocalRun(item, loops)
         run.executor = executor
-        when_ready(item, lambda: executor.execute(run), run.end)
+
+        def execute() -> None:
+            run.is_ready(own_loops)
+            executor.execute(run)
+
+        when_ready(item, execute, run.end)
         return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,6 +17,7 @@ from anabranch.futures import Cancelled, TaskRunner
 from anabranch.futures.runner import (
     EventLoop,
     in_task,
+    mark_library,
     run_item,
     run_item_async,
     running_loop,
@@ -110,6 +112,7 @@ class Executor:
 
     def _start_child(self, run: LocalRun[object]) -> None:
         if (item := run.item) is not None and item.variables is not None:
+            item.variables.run(mark_library, self.loop.backend)
             # The child's context is a copy of the one that it is started in.
             item.variables.run(self._nursery.start_soon, self._execute_child, run)
 
@@ -133,6 +136,10 @@ class Executor:
         try:
             with scope:
                 run.end(upstream_failure(item) or await run_item_async(item, self._runner))
+        except anyio.get_cancelled_exc_class():
+            # On asyncio a task may raise this though nobody cancelled it. Then it ends alone.
+            if anyio.current_effective_deadline() == -math.inf:
+                raise
         finally:
             if not run.done():
                 run.end(Cancelled(message="The run was cancelled while it was running."))
@@ -141,6 +148,7 @@ class Executor:
         item = run.item
         if item is None or item.variables is None or not run.set_running():
             return
+        item.variables.run(mark_library, None)
         run.end(upstream_failure(item) or item.variables.run(run_item, item, self._runner))
 
     def _note_thread_end(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -22,10 +22,9 @@ class LocalRun(Future[R_co]):
     Attributes:
         item: The work; None once the run has ended, so that a kept future keeps no arguments.
         executor: What executes the run, once that has been decided.
-        urgent: Whether a run of the same runner waits for this one, so that it goes out of turn.
     """
 
-    __slots__ = ("_stop", "_when_awaited", "executor", "item", "urgent")
+    __slots__ = ("_stop", "_when_awaited", "executor", "item")
 
     def __init__(
         self,
@@ -36,17 +35,20 @@ class LocalRun(Future[R_co]):
         super().__init__(item.task_run, loops=loops)
         self.item: WorkItem[R_co] | None = item
         self.executor: Executor | None = None
-        self.urgent = False
         self._stop: tuple[EventLoop, anyio.CancelScope] | None = None
         self._when_awaited = when_awaited
 
-    def first_missing(self) -> Future[object] | None:
-        """Return a run that has to end before this one can start, if there is one."""
+    def missing(self) -> Iterable[Future[object]]:
+        """Return the runs that this one waits for before it can start."""
         item = self.item
         if item is None:
-            return None
-        upstreams = (*item.upstreams, *item.tolerated)
-        return next((each for each in upstreams if not each.done()), None)
+            return ()
+        return [each for each in (*item.upstreams, *item.tolerated) if not each.done()]
+
+    def is_ready(self, loops: frozenset[int]) -> None:
+        """Take note that all upstreams have ended: from now on only these loops are needed."""
+        if not self.done():
+            self._loops = loops
 
     def stop_with(self, loop: EventLoop, scope: anyio.CancelScope) -> None:
         """Tell how the run is stopped while it is an async task."""
@@ -77,6 +79,6 @@ class LocalRun(Future[R_co]):
             return Cancellation.WILL_STOP
         return Cancellation.CANNOT_STOP
 
-    def _awaited(self) -> None:
+    def awaited(self) -> None:
         if self._when_awaited is not None:
             self._when_awaited(self)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Self, TypeVar, final
+from typing import Self, TypeVar, cast, final
 
 import anyio
 
@@ -50,31 +49,35 @@ class SequentialTaskRunner(TaskRunner):
     async def _start(self, exit_stack: AsyncExitStack) -> None:
         executor = await exit_stack.enter_async_context(Executor.open(self, max_workers=1))
         self._turns = _Turns(self, executor)
+        exit_stack.callback(self._forget_turns)
+
+    def _forget_turns(self) -> None:
+        self._turns = None
 
     def runs_in_place(self, item: WorkItem[R]) -> bool:
         """In sync code, yes; but no loop can stand still for one of its own async tasks."""
-        if not self._runs_in_place or not item.is_async:
-            return self._runs_in_place
         turns = self._turns
-        return turns is None or turns.executor.loop.thread_id != threading.get_ident()
+        if turns is None or turns.executor.loop.thread_id != threading.get_ident():
+            return self._runs_in_place
+        upstreams = (*item.upstreams, *item.tolerated)
+        return self._runs_in_place and not item.is_async and all(each.done() for each in upstreams)
 
     def _submit(self, item: WorkItem[R]) -> Future[R]:
-        if self._runs_in_place and not item.is_async:
+        if not item.is_async and self.runs_in_place(item):
             return self._run_in_place(item)
         turns = self._turns or self._start_loop()
         loops = frozenset({turns.executor.loop.thread_id})  # Even a sync task may queue behind one.
         run = LocalRun(item, loops, turns.let_pass)
-        run.executor = turns.executor
         when_ready(item, lambda: turns.queue(run), run.end)
         if self.runs_in_place(item):
-            run._wait()
+            run.join()
         return run
 
     def _run_in_place(self, item: WorkItem[R]) -> Future[R]:
         run = LocalRun(item, loops=frozenset())
         run.set_running()
         for upstream in (*item.upstreams, *item.tolerated):
-            upstream._wait()
+            upstream.join()
         assert item.variables is not None, "an item that was made here has its variables"
         state = upstream_failure(item) or item.variables.run(run_item, item, self)
         run.end(state)
@@ -118,56 +121,66 @@ class SequentialTaskRunner(TaskRunner):
             await left.wait()
 
 
+@final
 class _Turns:
-    """Lets the runs of an executor go one at a time."""
+    """Lets the runs of an executor go one at a time.
+
+    A run that waits for others of its runner holds no turn meanwhile: those go next, one by one,
+    before anything that was submitted later.
+    """
 
     def __init__(self, runner: TaskRunner, executor: Executor) -> None:
         self._runner = runner
         self.executor = executor
         self._lock = threading.Lock()
-        self._waiting: deque[LocalRun[object]] = deque()
-        self._current: LocalRun[object] | None = None
+        # In the order of their submission.
+        self._ready: dict[LocalRun[object], None] = {}
+        # Which runs wait for those that have not started, by their ids.
+        self._wanted_by: dict[LocalRun[object], set[str]] = {}
+        # Those that have started. All but the last wait for the one behind them.
+        self._started: list[LocalRun[object]] = []
 
     def queue(self, run: LocalRun[object]) -> None:
         """Have a run that is ready executed when its turn comes."""
         with self._lock:
-            is_urgent = run.urgent
-            if not is_urgent:
-                self._waiting.append(run)
-        if is_urgent:
-            self.executor.execute(run)
-        else:
-            self._next()
+            self._ready[run] = None
+        self._go()
 
     def let_pass(self, run: LocalRun[object]) -> None:
-        """Let a run go out of turn if a run of this runner has begun to wait for it."""
+        """Let a run go next, if a run of this runner has begun to wait for it."""
         scope = current_scope.get()
         if scope is None or scope.runner is not self._runner or scope.context.task_run is None:
             return
+        waiting = scope.context.task_run.id
         wanted: list[Future[object]] = [run]
-        while wanted:
-            each = wanted.pop()
-            if isinstance(each, LocalRun) and not each.done() and not each.urgent:
-                item = each.item
-                if item is not None:
-                    wanted.extend((*item.upstreams, *item.tolerated))
-                with self._lock:
-                    each.urgent = True
-                    is_ready = each in self._waiting
-                    if is_ready:
-                        self._waiting.remove(each)
-                if is_ready:
-                    self.executor.execute(each)
-
-    def _next(self) -> None:
         with self._lock:
-            if self._current is not None or not self._waiting:
+            while wanted:
+                each = wanted.pop()
+                if isinstance(each, LocalRun) and not each.done():
+                    self._wanted_by.setdefault(each, set()).add(waiting)
+                    wanted.extend(each.missing())
+        self._go()
+
+    def _go(self) -> None:
+        with self._lock:
+            run = self._next()
+            if run is None:
                 return
-            self._current = run = self._waiting.popleft()
+            del self._ready[run]
+            self._started.append(run)
         run.add_done_callback(self._ended)
         self.executor.execute(run)
 
-    def _ended(self, _: Future[object]) -> None:
+    def _next(self) -> LocalRun[object] | None:
+        for run in [run for run in self._ready if run.done()]:
+            del self._ready[run]  # It was cancelled.
+        if not self._started:
+            return next(iter(self._ready), None)
+        waiting = self._started[-1].task_run.id
+        return next((run for run in self._ready if waiting in self._wanted_by.get(run, ())), None)
+
+    def _ended(self, run: Future[object]) -> None:
         with self._lock:
-            self._current = None
-        self._next()
+            self._started.remove(cast("LocalRun[object]", run))
+            self._wanted_by.pop(cast("LocalRun[object]", run), None)
+        self._go()

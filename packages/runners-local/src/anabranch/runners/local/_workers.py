@@ -46,7 +46,9 @@ class WorkerThreads:
         self._lock = threading.Lock()
         self._workers: set[_Worker] = set()
         self._started = 0
+        # A thread that has been woken is still idle, and its run still queued, until it says so.
         self._idle = 0
+        self._queued = 0
         self._blocked = 0
         self._closed = False
         # One token for each run that is queued, and one sentinel for each thread at the end.
@@ -60,8 +62,9 @@ class WorkerThreads:
         scope = current_scope.get()
         is_nested = scope is not None and scope.context.task_run is not None
         (self._nested if is_nested else self._fresh).append(run)
-        self._tokens.put(True)
         with self._lock:
+            self._queued += 1
+            self._tokens.put(True)
             self._start_if_needed()
 
     def close(self) -> None:
@@ -84,6 +87,7 @@ class WorkerThreads:
         is_run = self._tokens.get()
         with self._lock:
             self._idle -= 1
+            self._queued -= is_run
         if not is_run:
             return None
         try:
@@ -117,7 +121,7 @@ class WorkerThreads:
 
     def _start_if_needed(self) -> None:
         at_work = len(self._workers) - self._blocked
-        if at_work < self._max_workers and self._tokens.qsize() > self._idle and not self._closed:
+        if at_work < self._max_workers and self._queued > self._idle and not self._closed:
             self._started += 1
             worker = _Worker(self, f"{self._name}-{self._started}")
             self._workers.add(worker)
@@ -149,25 +153,34 @@ class _Worker(BlockingSection):
         run = self.run
         return run is not None and run.is_abandoned()
 
-    def wait(self, future: Future[object]) -> None:
-        """Return when ``future`` is done, having run it here if it had not started."""
-        waited_for = [future]
+    def wait(self, future: Future[object], timeout: float | None = None) -> None:
+        """Return when ``future`` is done, having run here what had not started."""
+        if timeout is None:
+            self._help(future)
+        if not future.done():
+            # The rest is under way elsewhere; what it starts is taken by whoever is free.
+            future.awaited()
+            with self._pool.lent_place():
+                future.park(timeout)
+
+    def _help(self, future: Future[object]) -> None:
+        """Run what ``future`` waits for, as far as that has not started and can be run here."""
+        # What is waited for, and behind it what that waits for, as far as it is not done.
+        waited_for = [(future, iter(future.missing()))]
         while waited_for:
-            target = waited_for[-1]
+            target, missing = waited_for[-1]
             if target.done():
                 waited_for.pop()
-            elif isinstance(target, LocalRun) and (missing := target.first_missing()) is not None:
-                waited_for.append(missing)
             elif isinstance(target, LocalRun) and self._can_run(target):
                 self._nesting += 1
                 try:
                     self._pool.run(target)
                 finally:
                     self._nesting -= 1
+            elif (behind := next(missing, None)) is not None:
+                waited_for.append((behind, iter(behind.missing())))
             else:
-                target._awaited()
-                with self._pool.lent_place():
-                    target.park()
+                waited_for.pop()
 
     def _can_run(self, run: LocalRun[object]) -> bool:
         item = run.item
@@ -178,4 +191,5 @@ class _Worker(BlockingSection):
             and run.executor is not None
             and run.executor.threads is self._pool
             and not run.is_running()
+            and not any(True for _ in run.missing())
         )

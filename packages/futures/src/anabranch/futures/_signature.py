@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, final
+from weakref import WeakKeyDictionary
 
 
+@final
 class CallSignature:
     """A function's signature, prepared so that checking a plain call costs next to nothing.
 
@@ -51,3 +53,22 @@ class CallSignature:
             raise TypeError(
                 f"{self._name}() cannot be called so: {error}; it takes {self._signature}"
             ) from None
+
+
+_known: WeakKeyDictionary[Callable[..., object], CallSignature] = WeakKeyDictionary()
+
+
+def signature_of(function: Callable[..., object], name: str) -> CallSignature:
+    """Return a function's signature, made once for each function.
+
+    Args:
+        function: The function.
+        name: What errors call it.
+    """
+    try:
+        known = _known.get(function)
+        if known is None:
+            known = _known[function] = CallSignature(function, name)
+        return known
+    except TypeError:  # It cannot be hashed or referred to weakly.
+        return CallSignature(function, name)
