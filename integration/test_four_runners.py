@@ -236,6 +236,18 @@ def test_a_mixed_flow(runner: TaskRunner) -> None:
     assert outer() == 3
 
 
+def test_futures_go_from_runner_to_runner(runner: TaskRunner) -> None:
+    """A future of one runner is an argument on another, at any depth, failed ones included."""
+    with ConcurrentTaskRunner() as local, runner.duplicate() as other:
+        one, two = local.submit(add, 1), other.submit(add, 2)
+        assert other.submit(total, [lift(one), lift(two), 3]).result() == 6
+        assert local.submit(total, [lift(one), lift(two), 3]).result() == 6
+        for here, there in ((local, other), (other, local)):
+            state = there.submit(add, lift(here.submit(fail, "gone"))).wait()
+            assert isinstance(state, UpstreamFailed)
+            assert isinstance(state.cause, LookupError)
+
+
 @pytest.fixture
 def messages(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     """The messages logged so far."""

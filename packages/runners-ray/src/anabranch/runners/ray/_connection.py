@@ -1,0 +1,266 @@
+"""What this process is connected to: one instance of Ray, shared by the runners that use it."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from contextlib import suppress
+from functools import partial
+from typing import Final, final
+
+import ray
+
+from anabranch.futures import ResultUnavailableError
+from anabranch.runners.ray import _native
+from anabranch.runners.ray._native import Ref
+from anabranch.runners.ray._startup import AUTO, LOCAL, Target
+from anabranch.runners.ray._thread import SerialThread
+
+#: How long a cancelled run has to clean up before its worker is killed, in seconds. Less than
+#: what a runner that is left by Ctrl-C waits for its runs.
+_GRACE: Final = 0.25
+
+#: How long Ray's workers take at most to have what they printed shown here, in seconds; the time
+#: that Ray itself allows for it at the end of a process.
+_PRINTING: Final = 0.5
+
+#: How long our own threads are waited for at the end, in seconds.
+_PATIENCE: Final = 2.0
+
+
+@final
+class Connection:
+    """The instance of Ray that this process uses, as long as any runner does.
+
+    Args:
+        target: What to start or connect to; None if the user has done that.
+
+    Attributes:
+        target: The same; for a user's own instance, its address.
+        users: How many runners use it; for those who hold the lock of the `Lease`.
+        completions: The thread in which runs end. Ray's own thread, which tells of the ends, must
+            not be held up by callbacks, nor by what they submit.
+        helper: The thread for what waits for other things than runs, such as fetching the values
+            of other runners.
+    """
+
+    def __init__(self, target: Target | None) -> None:
+        self.users = 0
+        self.completions: Final = SerialThread("anabranch-ray")
+        self.helper: Final = SerialThread("anabranch-ray-helper")
+        self._stopper: Final = SerialThread("anabranch-ray-stopper")
+        # Ray's processes end with the thread that started them, and started in the main thread
+        # it would take over SIGTERM: so they get a thread that lives for as long as they do.
+        self._owner: Final = SerialThread("anabranch-ray-owner") if target is not None else None
+        self._is_closed = False
+        self.dashboard_url = ""
+        if self._owner is not None and target is not None:
+            self.dashboard_url = _start(target, self._owner)
+        self._session: Final = _native.session_id()
+        self.target: Final = target or Target(self._session[0], {})
+        self._is_client: Final = _native.is_client()
+        self._door: Ref | None = ray.put(None)
+
+    def is_open(self) -> bool:
+        """Whether this process is still connected, and to the same instance."""
+        return (
+            not self._is_closed and ray.is_initialized() and self._session == _native.session_id()
+        )
+
+    def refuse(self, target: Target) -> None:
+        """Refuse another address than the one that this process is connected to.
+
+        Raises:
+            RuntimeError: It is certain that the address names another instance.
+        """
+        wanted = target.address
+        if wanted in (LOCAL, AUTO, self.target.address) or self._is_client or "://" in wanted:
+            return
+        if _resolved(wanted) != _resolved(self._session[0]):
+            raise RuntimeError(
+                f"RayTaskRunner(address={wanted!r}): this process is connected to the Ray instance "
+                f"at {self._session[0]} already, and Ray allows one at a time. Leave the runner or "
+                "call ray.shutdown() first, or leave out the address to use that instance"
+            )
+
+    # ------------------------------------------------------------------ values
+
+    def fetch(self, ref: Ref, run_name: str) -> object:
+        """Bring over the value of a run.
+
+        Raises:
+            ResultUnavailableError: Ray no longer has it.
+        """
+        if not self.is_open():  # Asked first, because ray.get would start an instance.
+            raise ResultUnavailableError(
+                f"The value of run {run_name!r} was left in Ray, and the connection to it has "
+                "ended. Call .result() before the runner is left, or return the future from the "
+                "flow"
+            )
+        try:
+            return ray.get(ref)
+        except (ray.exceptions.RayError, ConnectionError) as error:
+            raise ResultUnavailableError(
+                f"The value of run {run_name!r} cannot be fetched from Ray: {error}. "
+                "Run the task again, or have it store its value elsewhere"
+            ) from error
+
+    # ------------------------------------------------------------------ stopping runs
+
+    def stop(self, ref: Ref, ended: threading.Event) -> None:
+        """Have the run behind a ref stopped: politely first, and by force if that is in vain.
+
+        Args:
+            ref: Any ref of the run.
+            ended: Set when Ray has reported the end of the run.
+        """
+        # By force alone is no way: if the run ends meanwhile, what is killed is the next run on
+        # the same worker.
+        self._cancel(ref, force=False)
+        deadline = time.monotonic() + _GRACE
+        self._stopper.call_soon(partial(self._kill, ref, ended, deadline))
+
+    def _kill(self, ref: Ref, ended: threading.Event, deadline: float) -> None:
+        if not ended.wait(max(deadline - time.monotonic(), 0)):
+            self._cancel(ref, force=True)
+
+    def _cancel(self, ref: Ref, *, force: bool) -> None:
+        def cancel(_: object) -> None:
+            # It refuses some kinds of work; then the run ends when it ends.
+            with suppress(ValueError, TypeError, ray.exceptions.RayError):
+                ray.cancel(ref, force=force)
+
+        door = self._door
+        if door is None:
+            return  # The connection is closed, and what ran on it has ended.
+        if self._is_client:
+            cancel(None)
+        else:
+            # In Ray's own thread, where the ends of runs come in. In any other, a cancellation
+            # that meets the end of its run aborts this process ("Tried to complete task that was
+            # not pending").
+            _native.on_completed(door, cancel)
+
+    # ------------------------------------------------------------------ the end
+
+    def close(self, logger: logging.Logger) -> None:
+        """End what we started; for the last user. All runs have ended, or been given up."""
+        for thread in (self._stopper, self.helper, self.completions):
+            if not thread.close(_PATIENCE):
+                logger.warning("Abandoned a thread of the Ray runner that does not end")
+        self._door = None
+        if self._owner is None:
+            return
+        is_open = self.is_open()
+        self._is_closed = True
+        if is_open:
+            self._owner.call(self._shut_down)
+        self._owner.close()
+
+    def _shut_down(self) -> None:
+        if self.target.is_local and self.target.init_kwargs.get("log_to_driver", True):
+            time.sleep(_PRINTING)  # Ray tells of no event for "all has been printed".
+        _native.shut_down()
+
+
+@final
+class Lease:
+    """One runner's use of the connection of this process.
+
+    Args:
+        target: Where the runner wants its tasks to run.
+        logger: Where it logs.
+    """
+
+    # Ray allows one connection in a process. The lock is held while Ray starts and ends, so that
+    # those who come meanwhile find out which of the two it was.
+    _lock = threading.Lock()
+    _current: Connection | None = None
+
+    def __init__(self, target: Target, logger: logging.Logger) -> None:
+        self._target: Final = target
+        self._logger: Final = logger
+        self._connection: Connection | None = None
+        self._is_over = False
+
+    def open(self) -> Connection:
+        """Start using a connection, making it if there is none.
+
+        Raises:
+            RuntimeError: There is one, to another address.
+        """
+        with Lease._lock:
+            if self._is_over:
+                raise RuntimeError("The runner has ended before it was started")
+            connection = Lease._current
+            if connection is None or not connection.is_open():
+                connection = self._make()
+            else:
+                connection.refuse(self._target)
+                self._log_reuse(connection)
+            Lease._current = self._connection = connection
+            connection.users += 1
+        nodes = _native.living_nodes()
+        self._logger.info("Using Ray cluster with %d node%s", nodes, "" if nodes == 1 else "s")
+        if connection.dashboard_url:
+            self._logger.info("The Ray UI is available at %s", connection.dashboard_url)
+        return connection
+
+    def _make(self) -> Connection:
+        if ray.is_initialized():
+            connection = Connection(None)
+            connection.refuse(self._target)
+            self._log_reuse(connection)
+            return connection
+        if self._target.is_local:
+            self._logger.info("Creating a local Ray instance")
+        else:
+            self._logger.info("Connecting to an existing Ray instance at %s", self._target.address)
+        return Connection(self._target)
+
+    def _log_reuse(self, connection: Connection) -> None:
+        self._logger.info("Using the Ray instance that this process is connected to already")
+        unused = [
+            name
+            for name, value in self._target.init_kwargs.items()
+            if connection.target.init_kwargs.get(name) != value
+        ]
+        if unused:
+            self._logger.warning(
+                "init_kwargs have no effect on an instance that is running: %s", ", ".join(unused)
+            )
+
+    def close(self) -> None:
+        """Stop using the connection, and end it if nobody else uses it."""
+        with Lease._lock:
+            self._is_over = True
+            connection, self._connection = self._connection, None
+            if connection is None:
+                return
+            connection.users -= 1
+            if connection.users == 0:
+                if Lease._current is connection:
+                    Lease._current = None
+                connection.close(self._logger)
+
+
+def _start(target: Target, owner: SerialThread) -> str:
+    try:
+        return owner.call(target.init)
+    except BaseException:
+        owner.call(ray.shutdown)  # What had been started when it failed.
+        owner.close()
+        raise
+
+
+def _resolved(address: str) -> tuple[str, str]:
+    """Return the IP address and the port of an address as ``ray.init`` takes it."""
+    host, _, port = address.rpartition(":")
+    if host in ("localhost", "127.0.0.1"):
+        host = _native.own_ip_address()
+    try:
+        return socket.gethostbyname(host), port
+    except OSError:
+        return host, port

@@ -1,0 +1,76 @@
+"""Functions that Ray's workers know: each is shipped once, not with every run."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Final, TypeAlias, final
+
+from anabranch.runners.ray._native import Exported, export
+from anabranch.runners.ray._worker import entry_of, travelling_entry
+
+_Key: TypeAlias = tuple[object, ...]
+
+#: How many functions are kept; one that comes again after that many others is shipped again.
+_KEPT: Final = 256
+
+
+@final
+class ExportedFunctions:
+    """The functions that a started runner has made known to Ray."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # The values refer to the keys' objects, so that no id among the keys is given out again.
+        self._exported: OrderedDict[_Key, tuple[Exported, object]] = OrderedDict()
+
+    def get(
+        self, function: Callable[..., object], name: str
+    ) -> tuple[Exported, tuple[Callable[..., object], ...]]:
+        """Return what calls a function in Ray, and the arguments that go before the others.
+
+        Args:
+            function: The function.
+            name: What Ray calls it.
+        """
+        if not _is_constant(function):
+            # A bound method or the like carries an object whose state may differ the next time.
+            return self._get(("travelling", name), lambda: travelling_entry(name)), (function,)
+        contents = _closure_of(function)
+        key = (id(function), name, *map(id, contents))
+        return self._get(key, lambda: entry_of(function, name), (function, contents)), ()
+
+    def _get(
+        self,
+        key: _Key,
+        make: Callable[[], Callable[..., tuple[object, None]]],
+        kept: object = None,
+    ) -> Exported:
+        name = str(key[1])
+        with self._lock:
+            if key in self._exported:
+                self._exported.move_to_end(key)
+            else:
+                self._exported[key] = export(make(), name), kept
+                if len(self._exported) > _KEPT:
+                    self._exported.popitem(last=False)
+            return self._exported[key][0]
+
+
+def _is_constant(function: Callable[..., object]) -> bool:
+    if isinstance(function, BuiltinFunctionType):
+        return isinstance(function.__self__, ModuleType | None)  # Else it is a bound method.
+    return isinstance(function, FunctionType | type)
+
+
+def _closure_of(function: Callable[..., object]) -> tuple[object, ...]:
+    """Return what a closure refers to now; a variable of it may refer to another thing later."""
+    contents: list[object] = []
+    for cell in getattr(function, "__closure__", None) or ():
+        try:
+            contents.append(cell.cell_contents)
+        except ValueError:  # Not assigned yet.
+            contents.append(None)
+    return tuple(contents)

@@ -1,0 +1,88 @@
+"""The few things that are asked of Ray itself, with types."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias, cast
+
+import ray
+import ray.util.client
+from ray import cloudpickle
+
+from anabranch.runners.ray._worker import Entry
+
+#: The handle of something that lies, or will lie, in Ray.
+Ref: TypeAlias = "ray.ObjectRef[object]"
+
+
+class Exported(Protocol):
+    """A function that Ray's workers know."""
+
+    def remote(self, *args: object) -> Sequence[Ref]:
+        """Have it called; each `Ref` among the arguments itself is replaced by its value."""
+
+
+class _Watchable(Protocol):
+    def _on_completed(self, callback: Callable[[object], None]) -> None: ...
+
+
+def export(entry: Entry, name: str) -> Exported:
+    """Make an entry known to Ray, as a task that gives a value and an outcome.
+
+    The outcome is None, or the error of the value: it tells how a run has ended without bringing
+    over what it returned.
+    """
+    remote = cast("Callable[..., Callable[[Entry], Exported]]", ray.remote)
+    # No retries by Ray: how often a run is tried is counted in one place, and not in this one.
+    return remote(num_returns=2, max_retries=0, name=name)(entry)
+
+
+def on_completed(ref: Ref, callback: Callable[[object], None]) -> None:
+    """Have ``callback`` called, in a thread of Ray's, with the value or the error behind a ref."""
+    cast("_Watchable", ref)._on_completed(callback)
+
+
+def mark_as_read(ref: Ref) -> None:
+    """Have Ray not complain that nobody has looked at the error behind a ref."""
+    on_completed(ref, _ignore)
+
+
+def _ignore(_: object) -> None:
+    return None
+
+
+def is_client() -> bool:
+    """Whether this process is connected by the Ray client, as addresses with ``ray://`` say."""
+    is_connected = cast("Callable[[], bool]", ray.util.client.ray.is_connected)
+    return is_connected()
+
+
+def session_id() -> tuple[str, str]:
+    """Return what tells this process's connection from any other."""
+    context = ray.get_runtime_context()
+    return str(context.gcs_address), str(context.get_job_id())
+
+
+def living_nodes() -> int:
+    """Return the number of nodes of the cluster."""
+    nodes = cast("Callable[[], list[dict[str, object]]]", ray.nodes)
+    return sum(bool(node.get("Alive")) for node in nodes())
+
+
+def own_ip_address() -> str:
+    """Return this machine's address in the network."""
+    return cast("Callable[[], str]", ray.util.get_node_ip_address)()
+
+
+def pickle(value: object) -> bytes:
+    """Pickle a value the way it is done for a run."""
+    return cast("Callable[[object], bytes]", cloudpickle.dumps)(value)
+
+
+def shut_down() -> None:
+    """End the instance that this process started, or its connection to another."""
+    if "wait_for_processes" in inspect.signature(ray.shutdown).parameters:
+        ray.shutdown(wait_for_processes=True)
+    else:  # Earlier versions do not know it.
+        ray.shutdown()

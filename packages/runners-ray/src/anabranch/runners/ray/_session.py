@@ -1,0 +1,143 @@
+"""A started runner's way of having items run in Ray."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final, TypeVar, final
+
+from anabranch.futures import (
+    Completed,
+    Failed,
+    Future,
+    ResultUnavailableError,
+    UpstreamFailed,
+    WorkItem,
+)
+from anabranch.futures.runner import Packed, describe, pack, upstream_failure, when_ready
+from anabranch.runners.ray import _native
+from anabranch.runners.ray._connection import Connection
+from anabranch.runners.ray._functions import ExportedFunctions
+from anabranch.runners.ray._native import Ref
+from anabranch.runners.ray._run import RayRun
+from anabranch.runners.ray._worker import parcel_of
+
+R = TypeVar("R")
+
+
+@final
+class Session:
+    """Submits items to Ray, as soon as what they depend on is there or on its way there.
+
+    Args:
+        connection: Where to.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection: Final = connection
+        self._functions: Final = ExportedFunctions()
+
+    def submit(self, item: WorkItem[R]) -> RayRun[R]:
+        """Have an item run, and return its future at once."""
+        run: RayRun[R] = RayRun(item.task_run, self._connection)
+        strangers = [each for each in item.upstreams if not self._is_there(each)]
+        strangers.extend(item.tolerated)  # To Ray, a failure is never a value.
+        waiting = [each for each in strangers if not each.done()]
+        if not waiting and not any(map(_is_far, strangers)):
+            if (failure := upstream_failure(item)) is not None:
+                run.set_final(failure)
+            else:
+                self._launch(run, item)
+            return run
+
+        def launch_elsewhere() -> None:
+            # This is the thread in which some other runner's run has ended.
+            self._connection.helper.call_soon(partial(self._launch, run, item))
+
+        when_ready(item, launch_elsewhere, run.set_final, waiting)
+        return run
+
+    def _is_there(self, future: Future[object]) -> bool:
+        return isinstance(future, RayRun) and future.is_in(self._connection)
+
+    def _launch(self, run: RayRun[R], item: WorkItem[R]) -> None:
+        if run.done():  # Cancelled while it waited.
+            return
+        try:
+            packed = pack(item, self._is_there)
+        except ResultUnavailableError as error:
+            message = f"The value of a run upstream is lost: {error}"
+            run.set_final(UpstreamFailed(cause=error, message=message))
+            return
+        except Exception as error:  # Unpickling a value that was fetched runs foreign code.
+            run.set_final(Failed(error, message=describe(error)))
+            return
+        upstreams, values, outcomes = self._native_upstreams(item, packed)
+        if (failure := upstream_failure(item)) is not None:
+            run.set_final(failure)
+            return
+        exported, before = self._functions.get(item.function, item.task_run.task_name)
+        parcel = parcel_of(packed.shipment, len(values))
+        arguments = (*before, parcel, *values, *outcomes)
+        try:
+            value_ref, outcome_ref = exported.remote(*arguments)
+        except Exception as error:  # Pickling runs foreign code, which may raise anything at all.
+            failure_to_ship = _unshippable(item, error)
+            run.set_final(Failed(failure_to_ship, message=describe(failure_to_ship)))
+            return
+        run.submitted(value_ref, outcome_ref, upstreams)
+
+    def _native_upstreams(
+        self, item: WorkItem[R], packed: Packed
+    ) -> tuple[tuple[Future[object], ...], list[Ref], list[Ref]]:
+        """Return the runs in Ray that an item waits for there, and the refs to wait with.
+
+        For those whose values are wanted that is the value; for the others it is the outcome, so
+        that no value is moved for nothing. A run that has failed meanwhile has neither.
+        """
+        wanted = {id(each): each for each in packed.slots}
+        values = [each.value_ref for each in packed.slots if isinstance(each, RayRun)]
+        others = [
+            each
+            for each in item.upstreams
+            if id(each) not in wanted and isinstance(each, RayRun) and self._is_there(each)
+        ]
+        outcomes = [each.outcome_ref for each in others]  # None where it has ended.
+        return (
+            (*packed.slots, *others),
+            [ref for ref in values if ref is not None],
+            [ref for ref in outcomes if ref is not None],
+        )
+
+
+def _is_far(future: Future[object]) -> bool:
+    """Whether reading the value of a run that has ended takes its time."""
+    if not future.done():
+        return False
+    state = future.final_state()
+    return isinstance(state, Completed) and not state.is_local
+
+
+def _unshippable(item: WorkItem[R], error: Exception) -> TypeError:
+    """Return the error that names what of an item cannot be shipped."""
+    parts: dict[str, object] = {f"argument {name!r}": each for name, each in item.kwargs.items()}
+    parts |= {f"argument {number}": each for number, each in enumerate(item.args, 1)}
+    parts["its function"] = item.function
+    culprit, reason = "it", error
+    for name, part in parts.items():
+        if (found := _pickling_error(part)) is not None:
+            culprit, reason = name, found
+            break
+    unshippable = TypeError(
+        f"Run {item.task_run.name!r} cannot be sent to Ray: {culprit} cannot be pickled "
+        f"({describe(reason)}). Pass what can be, and make the rest in the task"
+    )
+    unshippable.__cause__ = error
+    return unshippable
+
+
+def _pickling_error(part: object) -> Exception | None:
+    try:
+        _native.pickle(part)
+    except Exception as error:  # Pickling runs foreign code, which may raise anything at all.
+        return error
+    return None

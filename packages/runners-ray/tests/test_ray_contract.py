@@ -1,0 +1,27 @@
+"""The Ray runner does what every task runner must do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from anabranch.futures.testing import BEHAVIOURS, Behaviour, Subject
+from anabranch.runners.ray import RayTaskRunner
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def subject() -> Iterator[Subject]:
+    """A started Ray runner, and a way of making more of them on the same instance."""
+    with Subject(lambda: RayTaskRunner(init_kwargs={"num_cpus": 2})) as subject:
+        yield subject
+
+
+@pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=str)
+def test_ray_runner_behaves(behaviour: Behaviour, subject: Subject) -> None:
+    """The Ray runner shows every behaviour that it is not excused from."""
+    if (reason := behaviour.not_for.get(subject.concurrency_type)) is not None:
+        pytest.skip(reason)
+    behaviour.check(subject)

@@ -1,0 +1,220 @@
+"""The instance of Ray: whose it is, when it starts and ends, and what it leaves behind.
+
+Each test is a script in a process of its own, for Ray allows a process one instance.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+_HEAD = """
+import logging, os, select, signal, sys, threading
+from anabranch.futures import *
+from anabranch.futures.testing import raises
+from anabranch.runners.ray import RayTaskRunner
+
+logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stdout)
+
+def same(value):
+    return value
+
+def is_gone(pid):
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    return bool(select.select([process], [], [], 30)[0])
+
+def leftovers():
+    return [each.name for each in threading.enumerate() if "anabranch" in each.name]
+"""
+
+
+def _run(script: str, folder: Path, **variables: str) -> tuple[list[str], list[str]]:
+    """Run a script, and return the lines that it printed and those of its errors."""
+    path = folder / "script.py"
+    path.write_text(_HEAD + textwrap.dedent(script))
+    run = subprocess.run(
+        [sys.executable, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        env={**os.environ, **variables},
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout.splitlines(), run.stderr.splitlines()
+
+
+def test_ray_instance_of_our_own_comes_and_goes(tmp_path: Path) -> None:
+    """A local instance starts with the first runner, ends with the last, and leaves nothing."""
+    printed, errors = _run(
+        """
+        environment, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
+        with RayTaskRunner(init_kwargs={"num_cpus": 1}) as outer:
+            with RayTaskRunner() as inner:
+                kept_in = inner.submit(same, 1)
+            worker = outer.submit(os.getpid).result()
+            assert kept_in.result() == 1, "the instance is still there"
+            kept = outer.submit(same, 2)
+        assert is_gone(worker)
+        assert leftovers() == [], leftovers()
+        with raises(ResultUnavailableError, "run 'same-", "connection to it has ended"):
+            kept.result()
+        with RayTaskRunner(init_kwargs={"num_cpus": 1}) as again:
+            with raises(ResultUnavailableError, "connection to it has ended"):
+                kept.result()
+            assert again.submit(same, 3).result() == 3
+        assert dict(os.environ) == environment
+        assert signal.getsignal(signal.SIGTERM) is handler
+        assert not any("raylet" in open(f"/proc/{pid}/cmdline").read() for pid in
+            open(f"/proc/self/task/{os.getpid()}/children").read().split())
+        """,
+        tmp_path,
+    )
+    assert printed == [
+        "INFO Creating a local Ray instance",
+        "INFO Using Ray cluster with 1 node",
+        "INFO Using the Ray instance that this process is connected to already",
+        "INFO Using Ray cluster with 1 node",
+        "INFO Creating a local Ray instance",
+        "INFO Using Ray cluster with 1 node",
+    ]
+    assert errors == []
+
+
+def test_ray_prints_what_tasks_print_and_no_more(tmp_path: Path) -> None:
+    """What tasks print is shown; of failures that are reported as such, Ray says nothing."""
+    printed, errors = _run(
+        """
+        def fail():
+            raise ValueError("reported")
+
+        def die():
+            os._exit(3)
+
+        with RayTaskRunner(init_kwargs={"num_cpus": 1}) as runner:
+            for function in (fail, die):
+                future = runner.submit(function)
+                future.wait()
+                assert isinstance(runner.submit(same, lift(future)).wait(), UpstreamFailed)
+                assert isinstance(runner.submit(same, [lift(future)]).wait(), UpstreamFailed)
+            runner.submit(print, "hello from a task")
+            runner.submit(lambda: print("and its errors", file=sys.stderr))
+        """,
+        tmp_path,
+        RAY_COLOR_PREFIX="0",
+    )
+    assert printed[:2] == [
+        "INFO Creating a local Ray instance",
+        "INFO Using Ray cluster with 1 node",
+    ]
+    assert [line.partition(") ")[2] for line in printed[2:]] == ["hello from a task"]
+    assert [line.partition(") ")[2] for line in errors] == ["and its errors"]
+
+
+def test_ray_instance_of_the_user_is_left_alone(tmp_path: Path) -> None:
+    """A Ray that the user has started is used, and goes on, with the values in it."""
+    printed, _ = _run(
+        """
+        import ray
+
+        ray.init(address="local", num_cpus=1, include_dashboard=False, logging_level="ERROR")
+        with RayTaskRunner(init_kwargs={"num_cpus": 4}) as runner:
+            kept = runner.submit(same, 2)
+        assert ray.is_initialized()
+        assert kept.result() == 2
+        unread = runner.duplicate()
+        with unread:
+            unread = unread.submit(same, 3)
+        assert leftovers() == [], leftovers()
+        with raises(RuntimeError, "is connected to the Ray instance", "one at a time"):
+            RayTaskRunner("192.0.2.255:6379").__enter__()
+        ray.shutdown()
+        with raises(ResultUnavailableError, "run 'same-", "connection to it has ended"):
+            unread.result()
+        assert not ray.is_initialized(), "asking for a value starts nothing"
+        """,
+        tmp_path,
+    )
+    assert (
+        printed
+        == [
+            "INFO Using the Ray instance that this process is connected to already",
+            "WARNING init_kwargs have no effect on an instance that is running: num_cpus",
+            "INFO Using Ray cluster with 1 node",
+        ]
+        * 2
+    )
+
+
+def test_ray_connects_to_an_instance_elsewhere(tmp_path: Path) -> None:
+    """A runner connects to the address that it is given, and only disconnects in the end."""
+    printed, errors = _run(
+        """
+        import subprocess
+
+        head = '''
+        import ray, sys
+        context = ray.init("local", num_cpus=1, include_dashboard=False, logging_level="ERROR")
+        print(context.address_info["gcs_address"], flush=True)
+        sys.stdin.read()
+        '''
+        head = "\\n".join(line.strip() for line in head.splitlines())
+        process = subprocess.Popen(
+            [sys.executable, "-c", head], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        address = process.stdout.readline().strip()
+        os.environ["EXPECTED"] = address
+        print("ADDRESS", address)
+        for _ in range(2):
+            with RayTaskRunner(address) as runner:
+                future = runner.submit(same, 5)
+                assert future.result() == 5
+                unread = runner.submit(same, 6)
+        with raises(ResultUnavailableError, "run 'same-"):
+            unread.result()
+        os.environ["RAY_ADDRESS"] = address
+        with RayTaskRunner() as runner:
+            assert runner.submit(same, 5).result() == 5
+        assert process.poll() is None
+        process.stdin.close()
+        assert process.wait(60) == 0
+        assert leftovers() == [], leftovers()
+        """,
+        tmp_path,
+        RAY_AUTH_MODE="disabled",
+    )
+    address = printed[0].removeprefix("ADDRESS ")
+    assert (
+        printed[1:]
+        == [
+            f"INFO Connecting to an existing Ray instance at {address}",
+            "INFO Using Ray cluster with 1 node",
+        ]
+        * 3
+    )
+    assert errors == []
+
+
+def test_ray_that_does_not_start_leaves_nothing(tmp_path: Path) -> None:
+    """If Ray refuses to start, its error comes out; the next start works, with a dashboard."""
+    printed, _ = _run(
+        """
+        with raises(RuntimeError, "no_such_setting"):
+            RayTaskRunner(init_kwargs={"no_such_setting": 1}).__enter__()
+        assert leftovers() == [], leftovers()
+        with RayTaskRunner(init_kwargs={"num_cpus": 1, "include_dashboard": True}) as runner:
+            assert runner.submit(same, 5).result() == 5
+        """,
+        tmp_path,
+    )
+    assert printed[-1].startswith("INFO The Ray UI is available at ")
