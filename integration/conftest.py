@@ -1,6 +1,5 @@
 """Fixtures of the tests of several packages."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,7 +22,6 @@ def run_python(root: Path, tmp_path: Path) -> Callable[..., str]:
         process = subprocess.run(
             [sys.executable, *arguments],
             cwd=tmp_path,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

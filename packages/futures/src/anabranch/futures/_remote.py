@@ -83,13 +83,13 @@ def pack(item: WorkItem[R], is_there: Callable[[Future[object]], bool]) -> Packe
         item: What to ship. Those of its futures that are not "there" have ended.
         is_there: Whether a future's value lies, or will lie, where the item is going.
     """
-    slots: dict[int, Future[object]] = {}
+    slots: dict[int, tuple[Slot, Future[object]]] = {}
 
     def slot_or_value(future: Future[object]) -> object:
         if not is_there(future):
             return future.final_state().result(raise_on_failure=False)
-        slots.setdefault(id(future), future)
-        return Slot(list(slots).index(id(future)))
+        slot, _ = slots.setdefault(id(future), (Slot(len(slots)), future))
+        return slot
 
     def replace(value: object) -> object:
         match value:
@@ -118,7 +118,7 @@ def pack(item: WorkItem[R], is_there: Callable[[Future[object]], bool]) -> Packe
         item.is_async,
         item.backend,
     )
-    return Packed(shipment, list(slots.values()))
+    return Packed(shipment, [future for _, future in slots.values()])
 
 
 def run_shipment(
@@ -203,7 +203,9 @@ class RunError(Exception):
         self.pickled = pickled
 
     def __str__(self) -> str:
-        return f"Run {self.run_name!r} ended in state {self.kind}({self.message!r})\n{self.report}"
+        # Short, and without the report: backends log it, and some cut up what is long.
+        message = (self.message or "")[:500]
+        return f"Run {self.run_name!r} ended in state {self.kind}({message!r})"
 
     @classmethod
     def of(
@@ -216,7 +218,9 @@ class RunError(Exception):
         assert not isinstance(state, Completed), "a run that completed has a value"
         error = state.exception
         report = "".join(traceback.format_exception(error))
-        return cls(run.id, run.name, state.name, state.message, report, _pickled(error, dumps))
+        # Libraries that pickle tracebacks would send along what the frames refer to.
+        pickled = _pickled(error.with_traceback(None), dumps)
+        return cls(run.id, run.name, state.name, state.message, report, pickled)
 
     def exception(self) -> BaseException:
         """Return the run's exception; a `RemoteExceptionError` if it could not travel."""

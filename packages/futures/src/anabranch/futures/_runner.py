@@ -94,7 +94,8 @@ class TaskRunner(abc.ABC):
         self._unavailable: str | None = "has not been started"
         self._lock = threading.Lock()
         self._submitted = 0
-        self._unfinished: set[Future[object]] = set()
+        # In the order of their submission.
+        self._unfinished: dict[Future[object], None] = {}
         self._host: RunnerHost | None = None
 
     # ------------------------------------------------------------------ to implement
@@ -209,12 +210,11 @@ class TaskRunner(abc.ABC):
         """Undo `_enter_in_place`, when all that was submitted has ended."""
         try:
             if error is not None:
-                for future in list(self._unfinished):
-                    future.cancel()
+                self._cancel_all()
             while self._unfinished:
                 for future in list(self._unfinished):
                     future.join()
-                    self._unfinished.discard(future)
+                    self._forget(future)
         finally:
             self._unavailable = _ENDED
 
@@ -236,15 +236,22 @@ class TaskRunner(abc.ABC):
         finally:
             self._unavailable = _ENDED
 
+    def _forget(self, future: Future[object]) -> None:
+        self._unfinished.pop(future, None)
+
+    def _cancel_all(self) -> None:
+        # The last first: cancelled before what it depends on, each is told of its own end.
+        for future in reversed(list(self._unfinished)):
+            future.cancel()
+
     async def _join(self) -> None:
         while self._unfinished:
             for future in list(self._unfinished):
                 await future.join_async()
-                self._unfinished.discard(future)
+                self._forget(future)
 
     async def _cancel_and_join(self, *, in_a_hurry: bool) -> None:
-        for future in list(self._unfinished):
-            future.cancel()
+        self._cancel_all()
         with anyio.CancelScope(shield=True) as scope:
             if in_a_hurry:
                 scope.deadline = anyio.current_time() + _GRACE
@@ -316,8 +323,8 @@ class TaskRunner(abc.ABC):
         with self._lock:
             self._submitted += 1
         if not future.done():
-            self._unfinished.add(future)
-            future.add_done_callback(self._unfinished.discard)
+            self._unfinished[future] = None
+            future.add_done_callback(self._forget)
         return future
 
     def runs_in_place(self, item: WorkItem[R]) -> bool:

@@ -48,12 +48,12 @@ class RunScope:
         self.context = context
         self.runner = runner
         self.owner = owner
-        self._children: set[Future[object]] = set()
+        self._children: dict[Future[object], None] = {}
         self._lock = threading.RLock()
 
     def adopt(self, future: Future[object]) -> None:
         """Make a run a child of this scope until it ends."""
-        self._children.add(future)
+        self._children[future] = None
         future.add_done_callback(self._release)
 
     def _release(self, child: Future[object]) -> None:
@@ -62,7 +62,7 @@ class RunScope:
         # its runs has also counted them.
         with self._lock:
             if child in self._children:
-                self._children.remove(child)
+                del self._children[child]
                 if self.owner is not None:
                     self.owner.child_ended(child)
 
@@ -126,7 +126,8 @@ class RunScope:
 
     def cancel(self) -> None:
         """Ask for every run submitted in this scope to be stopped."""
-        for child in self.children():
+        # The last first: cancelled before what it depends on, each is told of its own end.
+        for child in reversed(self.children()):
             child.cancel()
 
 

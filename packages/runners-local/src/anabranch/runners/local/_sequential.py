@@ -135,8 +135,8 @@ class _Turns:
         self._lock = threading.Lock()
         # In the order of their submission.
         self._ready: dict[LocalRun[object], None] = {}
-        # Which runs wait for those that have not started, by their ids.
-        self._wanted_by: dict[LocalRun[object], set[str]] = {}
+        # What each run waits for that has not started, by the waiting run's id.
+        self._wanted: dict[str, dict[LocalRun[object], None]] = {}
         # Those that have started. All but the last wait for the one behind them.
         self._started: list[LocalRun[object]] = []
 
@@ -151,14 +151,14 @@ class _Turns:
         scope = current_scope.get()
         if scope is None or scope.runner is not self._runner or scope.context.task_run is None:
             return
-        waiting = scope.context.task_run.id
-        wanted: list[Future[object]] = [run]
+        behind: list[Future[object]] = [run]
         with self._lock:
-            while wanted:
-                each = wanted.pop()
-                if isinstance(each, LocalRun) and not each.done():
-                    self._wanted_by.setdefault(each, set()).add(waiting)
-                    wanted.extend(each.missing())
+            wanted = self._wanted.setdefault(scope.context.task_run.id, {})
+            while behind:
+                each = behind.pop()
+                if isinstance(each, LocalRun) and not each.done() and each not in wanted:
+                    wanted[each] = None
+                    behind.extend(each.missing())
         self._go()
 
     def _go(self) -> None:
@@ -172,15 +172,24 @@ class _Turns:
         self.executor.execute(run)
 
     def _next(self) -> LocalRun[object] | None:
-        for run in [run for run in self._ready if run.done()]:
+        if self._started:
+            wanted = self._wanted.get(self._started[-1].task_run.id, {})
+            for run in list(wanted):
+                if run.done():
+                    del wanted[run]
+                elif run in self._ready:
+                    del wanted[run]
+                    return run
+            return None
+        while self._ready:
+            run = next(iter(self._ready))
+            if not run.done():
+                return run
             del self._ready[run]  # It was cancelled.
-        if not self._started:
-            return next(iter(self._ready), None)
-        waiting = self._started[-1].task_run.id
-        return next((run for run in self._ready if waiting in self._wanted_by.get(run, ())), None)
+        return None
 
     def _ended(self, run: Future[object]) -> None:
         with self._lock:
             self._started.remove(cast("LocalRun[object]", run))
-            self._wanted_by.pop(cast("LocalRun[object]", run), None)
+            self._wanted.pop(run.task_run.id, None)
         self._go()

@@ -1,0 +1,188 @@
+"""The unit of work: run ids, coroutine functions, and items."""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import os
+import pickle
+import re
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import attrs
+import pytest
+
+from anabranch.futures import (
+    Completed,
+    FlowRun,
+    Future,
+    RunContext,
+    SystemClock,
+    TaskRun,
+    allow_failure,
+)
+from anabranch.futures.runner import is_async_function, make_item, new_run_id
+
+RUN = TaskRun("1", "run", "task")
+
+
+@pytest.fixture(params=["trio", "asyncio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Run async tests on both kinds of event loop."""
+    return str(request.param)
+
+
+def test_run_ids_are_32_hexadecimal_digits() -> None:
+    """A run id looks like that of a uuid."""
+    assert re.fullmatch("[0-9a-f]{32}", new_run_id())
+
+
+def test_run_ids_are_unique_among_threads() -> None:
+    """Threads that make ids at once never make the same."""
+
+    def make_some(_: int) -> list[str]:
+        return [new_run_id() for _ in range(1000)]
+
+    with ThreadPoolExecutor(8) as pool:
+        ids = [run_id for some in pool.map(make_some, range(8)) for run_id in some]
+    assert len(set(ids)) == 8000
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_run_ids_are_unique_among_forked_processes() -> None:
+    """A forked child makes ids of its own, though it starts with its parent's memory."""
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # The child only makes an id.
+        child = os.fork()
+    if child == 0:
+        os.write(writer, new_run_id().encode())
+        os._exit(0)
+    try:
+        theirs = os.read(reader, 32).decode()
+    finally:
+        os.close(reader)
+        os.close(writer)
+        os.waitpid(child, 0)
+    ours = new_run_id()
+    assert re.fullmatch("[0-9a-f]{32}", theirs)
+    assert ours[:20] != theirs[:20]
+
+
+class CallableWithCoroutine:
+    """An object that is called with await."""
+
+    async def __call__(self) -> None:
+        """Do nothing."""
+
+
+class Methods:
+    """Has methods of both kinds."""
+
+    async def coroutine(self) -> None:
+        """Do nothing."""
+
+    def plain(self) -> None:
+        """Do nothing."""
+
+
+async def coroutine_function(number: int = 0) -> int:
+    """Return the number."""
+    return number
+
+
+def test_coroutine_functions_are_recognised() -> None:
+    """Functions, partials, methods and callables are recognised by what calling them gives."""
+    assert is_async_function(coroutine_function)
+    assert is_async_function(functools.partial(coroutine_function, 1))
+    assert is_async_function(Methods().coroutine)
+    assert is_async_function(CallableWithCoroutine())
+    assert not is_async_function(print)
+    assert not is_async_function(functools.partial(print, 1))
+    assert not is_async_function(Methods().plain)
+    assert not is_async_function(Methods)
+
+
+VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", default="unset")
+
+
+def test_an_item_captures_the_submitters_variables() -> None:
+    """The context variables are those of the moment of submission."""
+    token = VARIABLE.set("submitted")
+    try:
+        item = make_item(print, (), {}, task_run=RUN)
+        VARIABLE.set("later")
+    finally:
+        VARIABLE.reset(token)
+    assert item.variables is not None
+    assert item.variables[VARIABLE] == "submitted"
+
+
+def test_an_item_knows_what_it_depends_on() -> None:
+    """The futures among the arguments, positional or not, and those waited for are found."""
+    one, two, three, four = (Future[int](TaskRun(name, name, name)) for name in "abcd")
+    item = make_item(
+        print,
+        (1, [one]),
+        {"key": allow_failure(two)},
+        task_run=RUN,
+        wait_for=(three, allow_failure(four)),
+    )
+    assert item.upstreams == (one, three)
+    assert item.tolerated == (two, four)
+    assert not item.is_plain
+
+
+def test_an_item_knows_whether_it_is_async() -> None:
+    """Whether calling the function gives a coroutine is found out, unless it is told."""
+    assert make_item(coroutine_function, (), {}, task_run=RUN).is_async
+    assert not make_item(print, (), {}, task_run=RUN).is_async
+    assert make_item(print, (), {}, task_run=RUN, is_async=True).is_async
+
+
+@pytest.mark.parametrize(
+    "travels",
+    [
+        TaskRun("1", "run", "task", frozenset({"tag"})),
+        FlowRun("2", "humongous-mink", "flow"),
+        RunContext(FlowRun("2", "humongous-mink", "flow"), RUN, 3),
+    ],
+    ids=lambda travels: type(travels).__name__,
+)
+def test_who_is_running_travels(travels: object) -> None:
+    """What tells who is running is picklable, comparable, hashable and frozen."""
+    copy = pickle.loads(pickle.dumps(travels))
+    assert copy == travels
+    assert hash(copy) == hash(travels)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        copy.name = "other"
+
+
+def test_the_attempts_of_a_run_are_counted_from_one() -> None:
+    """A context is of the first attempt unless it says otherwise."""
+    assert RunContext().attempt == 1
+
+
+def test_the_system_clock_goes_forward() -> None:
+    """The machine's clock never goes back, and no sleep is negative."""
+    clock = SystemClock()
+    before = clock.now()
+    clock.sleep(0)
+    assert clock.now() >= before
+
+
+@pytest.mark.anyio
+async def test_the_system_clock_suspends_tasks() -> None:
+    """An async sleep lets others run meanwhile."""
+    clock = SystemClock()
+    before = clock.now()
+    await clock.sleep_async(0)
+    assert clock.now() >= before
+
+
+def test_futures_in_an_item_may_have_ended() -> None:
+    """An upstream that has completed is an upstream still."""
+    future: Future[int] = Future(RUN)
+    future.set_final(Completed(1))
+    assert make_item(print, (future,), {}, task_run=RUN).upstreams == (future,)

@@ -1,0 +1,101 @@
+"""Having Dask forget what is not wanted any more."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final, cast, final
+
+from anabranch.futures.runner import describe, new_run_id
+from anabranch.runners.dask._native import Client, Distributed, NativeFuture
+from anabranch.runners.dask._worker import nothing, stop_runs
+
+if TYPE_CHECKING:
+    import logging
+
+    from anabranch.runners.dask._run import DaskRun
+
+#: How long the last cancellations are waited for, in seconds.
+_TIMEOUT: Final = 5.0
+
+
+@final
+class Canceller:
+    """Cancels runs in the client's own loop, many at a time.
+
+    The scheduler forgets their keys, and the workers refuse those that reach them all the same. For
+    as long as word takes to get there, a worker may still start one.
+
+    Args:
+        distributed: The module.
+        client: Whose keys they are.
+        logger: Where to say that it did not work.
+    """
+
+    def __init__(self, distributed: Distributed, client: Client, logger: logging.Logger) -> None:
+        self._distributed: Final = distributed
+        self._client: Final = client
+        self._logger: Final = logger
+        self._changed: Final = threading.Condition()
+        # The runs are held too: one that starts all the same is yet to be told so.
+        self._waiting: list[tuple[int, NativeFuture, DaskRun[Any]]] = []
+        self._is_busy = False
+
+    def cancel(self, run: DaskRun[Any], native: NativeFuture) -> None:
+        """Have Dask forget a run; does not wait for it."""
+        with self._changed:
+            self._waiting.append((run.number, native, run))
+            if self._is_busy:
+                return
+            self._is_busy = True
+        self._client.loop.add_callback(self._work)
+
+    def stop(self, run: DaskRun[Any], worker: str) -> None:
+        """Have an async run stopped on the worker that executes it; does not wait for it."""
+        self._client.loop.add_callback(self._tell_workers, [run.task_run.id], [worker])
+
+    def finish(self) -> None:
+        """Wait until Dask has heard of everything, if it is still listening."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_busy, _TIMEOUT)
+
+    async def _work(self) -> None:
+        while True:
+            with self._changed:
+                batch, self._waiting = self._waiting, []
+                if not batch:
+                    self._is_busy = False
+                    self._changed.notify_all()
+                    return
+            # Dependants first: the scheduler goes from a run to what depends on it by recursion.
+            batch.sort(key=itemgetter(0), reverse=True)
+            try:
+                await asyncio.gather(
+                    self._tell_workers([run.task_run.id for _, _, run in batch]),
+                    self._forget([native for _, native, _ in batch]),
+                )
+            except Exception as error:  # The scheduler may be gone, and all runs with it.
+                self._logger.debug("Runs could not be cancelled on Dask: %s", describe(error))
+
+    async def _tell_workers(self, run_ids: list[str], workers: list[str] | None = None) -> None:
+        with suppress(Exception):  # A worker may be gone, and the run with it.
+            await self._client.run(stop_runs, run_ids, workers=workers, on_error="ignore")
+
+    async def _forget(self, natives: list[NativeFuture]) -> None:
+        client = self._client
+        for native in natives:
+            await client.cancel([native])
+        # The scheduler passes over keys that it does not know yet, and it learns of a key some
+        # time after it has been told: what was submitted just now would run all the same. It works
+        # on submissions in their order, so it knows the keys once it has refused this one, which
+        # depends on something that never was. Then it is told again.
+        unheard_of = self._distributed.Future(f"anabranch-{new_run_id()}", client)
+        refused = client.submit(nothing, unheard_of, key=f"anabranch-{new_run_id()}", pure=False)
+        with suppress(CancelledError):
+            await cast("Awaitable[object]", refused.result())  # In the loop, it is a coroutine.
+        for native in natives:
+            await client.cancel([native])

@@ -1,0 +1,167 @@
+"""Clusters: which one the settings mean, and making it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import multiprocessing
+import socket
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final, cast
+
+from anabranch.futures import MissingDependencyError
+from anabranch.futures.runner import describe
+from anabranch.runners.dask._native import Client, Cluster, Distributed
+
+if TYPE_CHECKING:
+    from typing import Any
+
+_logger = logging.getLogger("anabranch.task_runner.dask")
+
+#: A cluster class, or anything that is called like one.
+ClusterFactory = Callable[..., object]
+
+_DASHBOARD_PORT: Final = 8787  # Dask's own default.
+
+
+def resolve_cluster_class(cluster_class: object) -> ClusterFactory | None:
+    """Return what makes the cluster; None for the default.
+
+    Args:
+        cluster_class: A class or another callable, the dotted path of one, or None.
+
+    Raises:
+        ValueError: There is nothing at the path.
+        TypeError: It is something else, or the path leads to something else.
+    """
+    if cluster_class is None:
+        return None
+    found = cluster_class
+    if isinstance(cluster_class, str):
+        found = _import_path(cluster_class)
+    if not callable(found):
+        at = f" at {cluster_class!r}" if isinstance(cluster_class, str) else ""
+        raise TypeError(
+            f"cluster_class must be a class, another callable that makes a cluster, or the dotted "
+            f"path of one, such as 'distributed.LocalCluster'; not {found!r}{at}"
+        )
+    return cast("ClusterFactory", found)
+
+
+def _import_path(path: str) -> object:
+    module_name, _, attribute = path.rpartition(".")
+    if not module_name:
+        raise ValueError(
+            f"cluster_class={path!r} is not a dotted path: name the module too, as in "
+            "'distributed.LocalCluster'"
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # Importing runs foreign code, which may raise anything at all.
+        raise ValueError(
+            f"cluster_class={path!r} cannot be imported: importing {module_name!r} failed with "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    try:
+        return getattr(module, attribute)
+    except AttributeError:
+        raise ValueError(
+            f"cluster_class={path!r} cannot be imported: module {module_name!r} has no "
+            f"{attribute!r}"
+        ) from None
+
+
+def refuse_unguarded_script() -> None:
+    """Raise if this is a worker process that is only just importing the script of its parent.
+
+    Raises:
+        RuntimeError: It is; the message says what the script lacks.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise RuntimeError(
+            "This script starts a DaskTaskRunner while a worker process of Dask imports it. Put "
+            'what it runs under `if __name__ == "__main__":`, so that importing it runs nothing'
+        )
+
+
+def open_cluster(
+    distributed: Distributed,
+    cluster_class: ClusterFactory | None,
+    cluster_kwargs: Mapping[str, Any],
+    logger: logging.Logger,
+) -> Cluster:
+    """Make a cluster.
+
+    Args:
+        distributed: The module.
+        cluster_class: What makes it; None for Dask's own local one.
+        cluster_kwargs: What it is called with.
+        logger: Where to announce it.
+    """
+    factory = distributed.LocalCluster if cluster_class is None else cluster_class
+    logger.info("Creating a new Dask cluster with `%s`", _path_of(factory))
+    kwargs = dict(cluster_kwargs)
+    if factory is distributed.LocalCluster:
+        _choose_dashboard_port(kwargs)
+    return cast("Cluster", factory(**kwargs))
+
+
+def _choose_dashboard_port(kwargs: dict[str, Any]) -> None:
+    """Have a free port taken where the user does not mind which, so that Dask does not warn.
+
+    Without a dashboard the scheduler serves its metrics there all the same.
+    """
+    if kwargs.get("dashboard_address") is None and not _is_free(_DASHBOARD_PORT):
+        if "dashboard_address" in kwargs:
+            scheduler_kwargs = kwargs.get("scheduler_kwargs") or {}
+            kwargs["scheduler_kwargs"] = {"dashboard": False, **scheduler_kwargs}
+        kwargs["dashboard_address"] = ":0"
+
+
+def _path_of(factory: ClusterFactory) -> str:
+    name = getattr(factory, "__qualname__", None)
+    return f"{factory.__module__}.{name}" if name else repr(factory)
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("", port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def prepare_scheduler(client: Client, *, is_ours: bool) -> None:
+    """Get a scheduler ready for runs.
+
+    Args:
+        client: Whose scheduler it is.
+        is_ours: Whether its cluster was made for this runner. Then it is told to give a task up
+            when its worker dies: attempts are counted by the run's own policy, and once more is
+            once too often.
+
+    Raises:
+        MissingDependencyError: The scheduler lacks this package, so that it can do no work.
+    """
+    try:
+        has_dashboard = client.run_on_scheduler(_prepare, is_ours=is_ours)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"The Dask scheduler cannot import what tasks are sent in ({error}): install "
+            '"anabranch-runners-dask" where the scheduler and the workers run'
+        ) from error
+    except Exception as error:  # It may have been told to refuse foreign code.
+        _logger.debug("The Dask scheduler could not be prepared: %s", describe(error))
+        has_dashboard = True
+    # There is a link all the same, which leads nowhere.
+    link = client.dashboard_link if has_dashboard else None
+    if link:
+        _logger.info("The Dask dashboard is available at %s", link)
+
+
+def _prepare(is_ours: bool, dask_scheduler: Any) -> bool:  # noqa: ANN401 - its class is not typed
+    if is_ours:
+        dask_scheduler.allowed_failures = 0
+    has_server = "dashboard" in dask_scheduler.services
+    return has_server and importlib.util.find_spec("bokeh") is not None

@@ -1,0 +1,213 @@
+"""A started runner's connection to its cluster."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Final, final
+from weakref import WeakValueDictionary
+
+import attrs
+
+from anabranch.futures import ResultUnavailableError
+from anabranch.futures.runner import describe
+from anabranch.runners.dask._cancelling import Canceller
+from anabranch.runners.dask._client import close_client, connected_client
+from anabranch.runners.dask._cluster import (
+    ClusterFactory,
+    open_cluster,
+    prepare_scheduler,
+    refuse_unguarded_script,
+)
+from anabranch.runners.dask._helper import HelperThread
+from anabranch.runners.dask._native import Client, NativeFuture, import_distributed
+from anabranch.runners.dask._parcel import Packer, Parcel
+from anabranch.runners.dask._quiet import quiet_about_dead_workers
+from anabranch.runners.dask._worker import execute, nothing
+
+if TYPE_CHECKING:
+    import logging
+
+    from anabranch.runners.dask._native import Distributed
+    from anabranch.runners.dask._run import DaskRun
+
+#: Before everything else: they hold up others, and cost nothing.
+_GATE_PRIORITY: Final = 1_000
+
+
+@final
+@attrs.frozen
+class Settings:
+    """What a runner was told, checked."""
+
+    address: str | None
+    cluster_class: ClusterFactory | None
+    cluster_kwargs: Mapping[str, Any]
+    adapt_kwargs: Mapping[str, Any]
+    client_kwargs: Mapping[str, Any]
+
+
+@final
+class Connection:
+    """A client, and the cluster if it is the runner's own.
+
+    Opening and closing it blocks, and so does `fetch`; all else does not.
+
+    Attributes:
+        helper: Calls what would block.
+        packer: Makes the parcels for this connection; there once it is open.
+    """
+
+    packer: Packer
+    _canceller: Canceller
+
+    def __init__(self, settings: Settings, logger: logging.Logger) -> None:
+        self._settings: Final = settings
+        self._logger: Final = logger
+        self._stack: Final = ExitStack()
+        self._lock: Final = threading.Lock()
+        self._client: Client | None = None
+        self._runs: Final[WeakValueDictionary[str, DaskRun[Any]]] = WeakValueDictionary()
+        self._numbers: Final = itertools.count(1)
+        self.helper: Final = HelperThread("anabranch-dask-helper")
+
+    # ------------------------------------------------------------------ opening and closing
+
+    def open(self) -> None:
+        """Make the cluster, unless there is one, and connect to it.
+
+        Raises:
+            MissingDependencyError: Dask is not installed, or this package not on the scheduler.
+            ConnectionError: The cluster does not answer.
+            RuntimeError: The script lacks its guard.
+        """
+        with self._lock:  # Closing waits for it, should the wait for this be given up.
+            distributed = import_distributed()
+            client = self._connect(distributed)
+            prepare_scheduler(client, is_ours=self._settings.address is None)
+            topic = f"anabranch-{client.id}"
+            client.subscribe_topic(topic, self._note_start)
+            self.packer = Packer(topic)
+            self._canceller = Canceller(distributed, client, self._logger)
+            self._stack.callback(self._canceller.finish)
+            self._client = client
+
+    def _connect(self, distributed: Distributed) -> Client:
+        settings = self._settings
+        client_kwargs = {"set_as_default": False, **settings.client_kwargs}
+        if settings.address is not None:
+            self._logger.info("Connecting to an existing Dask cluster at %s", settings.address)
+            return self._stack.enter_context(
+                connected_client(distributed, settings.address, client_kwargs)
+            )
+        refuse_unguarded_script()
+        self._stack.enter_context(quiet_about_dead_workers())
+        cluster = open_cluster(
+            distributed, settings.cluster_class, settings.cluster_kwargs, self._logger
+        )
+        self._stack.callback(cluster.close)
+        if settings.adapt_kwargs:
+            cluster.adapt(**settings.adapt_kwargs)
+        client = distributed.Client(cluster, **client_kwargs)
+        self._stack.callback(close_client, client)
+        return client
+
+    def close(self) -> None:
+        """Disconnect, and end the cluster if it is the runner's own. Every run has ended."""
+        with self._lock:
+            self._client = None
+            self.helper.close()
+            self._stack.close()
+
+    # ------------------------------------------------------------------ runs
+
+    def submit(
+        self, run: DaskRun[Any], parcel: Parcel, dependencies: list[NativeFuture]
+    ) -> NativeFuture:
+        """Hand a run to Dask, and return its key.
+
+        Args:
+            run: The run.
+            parcel: What is sent.
+            dependencies: The keys behind the parcel's slots, and then those to wait for besides.
+        """
+        client = self._open_client()
+        run.number = next(self._numbers)
+        self._runs[parcel.run_id] = run
+        # Dask shows the part of the key before the first "-" as the name.
+        key = f"{parcel.run_name}-{parcel.run_id}"
+        return client.submit(execute, parcel, *dependencies, key=key, pure=False)
+
+    def gate(self, run: DaskRun[Any], native: NativeFuture) -> NativeFuture:
+        """Return a key that ends as a run does, and holds nothing.
+
+        What waits for a run without wanting its value depends on this one, so that the value stays
+        where it is.
+        """
+        return self._open_client().submit(
+            nothing,
+            native,
+            key=f"wait_for-{run.task_run.name}-{run.task_run.id}",
+            pure=False,
+            priority=_GATE_PRIORITY,
+        )
+
+    def _open_client(self) -> Client:
+        client = self._client
+        if client is None or self.is_lost():
+            raise ConnectionError("The connection to the Dask scheduler is lost")
+        return client
+
+    def is_lost(self) -> bool:
+        """Whether there is no connection to the scheduler, or not any more."""
+        # A client that has lost its scheduler accepts work, and may never say what became of it.
+        return self._client is None or self._client.status != "running"
+
+    def fetch(self, native: NativeFuture, run_name: str) -> object:
+        """Bring a value over; blocks.
+
+        Raises:
+            ResultUnavailableError: It is not there any more.
+        """
+        if self._client is None:
+            raise ResultUnavailableError(
+                f"The value of run {run_name!r} was left on a Dask cluster that its runner is not "
+                "connected to any more. Ask for it before the runner ends: return it from the "
+                "flow, or call future.result() inside"
+            )
+        try:
+            return native.result()
+        except Exception as error:  # Whatever Dask met with on the way.
+            raise ResultUnavailableError(
+                f"The value of run {run_name!r} could not be brought over from the Dask cluster: "
+                f"{describe(error)}"
+            ) from error
+
+    # ------------------------------------------------------------------ starts and stops
+
+    def _note_start(self, event: tuple[float, object]) -> None:
+        _, message = event
+        match message:
+            case [str(run_id), str(worker)] if (run := self._runs.get(run_id)) is not None:
+                run.started_on(worker)
+
+    def stop(self, run: DaskRun[Any], worker: str) -> None:
+        """Have an async run stopped where it is being executed; does not wait for it."""
+        if self._client is not None:
+            self._canceller.stop(run, worker)
+
+    def cancel(self, run: DaskRun[Any], native: NativeFuture) -> None:
+        """Have Dask forget a run that has not ended there; does not wait for it."""
+        if self._client is not None:
+            self._canceller.cancel(run, native)
+
+    def report_straggler(self, run: DaskRun[Any], worker: str) -> None:
+        """Say that a run was cancelled just as it started, and cannot be stopped."""
+        self._logger.warning(
+            "Run %r was cancelled just as it started: its function runs to its end on the Dask "
+            "worker %s, and what it returns is dropped",
+            run.task_run.name,
+            worker,
+        )

@@ -1,0 +1,135 @@
+"""What this package uses of Dask's objects, and how Dask is imported.
+
+The protocols stand in for Dask's own classes: those are not typed throughout, and naming them in
+signatures would import them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Awaitable, Callable
+from typing import Literal, Protocol, cast
+
+from anabranch.futures import MissingDependencyError
+
+
+class NativeFuture(Protocol):
+    """A ``distributed.Future``."""
+
+    @property
+    def status(self) -> Literal["pending", "cancelled", "finished", "lost", "error"] | None:
+        """How the key is doing, as far as the client knows."""
+
+    def done(self) -> bool:
+        """Whether the key has ended, however it did."""
+
+    def result(self, timeout: float | None = None) -> object:
+        """Bring the value over, or raise what the key failed with."""
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return what the key failed with, if it did."""
+
+    def add_done_callback(self, callback: Callable[[NativeFuture], object]) -> None:
+        """Have a function called in a thread of Dask's when the key has ended."""
+
+
+class Loop(Protocol):
+    """The event loop of a client, in its own thread."""
+
+    def add_callback(self, callback: Callable[..., object], *args: object) -> None:
+        """Have a function, which may be async, called in the loop; thread-safe."""
+
+
+class Client(Protocol):
+    """A ``distributed.Client``."""
+
+    id: str
+    status: str
+
+    @property
+    def loop(self) -> Loop:
+        """The client's event loop."""
+
+    @property
+    def dashboard_link(self) -> str | None:
+        """Where the dashboard is, if there is one."""
+
+    def submit(
+        self,
+        function: Callable[..., object],
+        *args: object,
+        key: str,
+        pure: bool,
+        priority: int = 0,
+    ) -> NativeFuture:
+        """Have a function called on a worker."""
+
+    def run(
+        self,
+        function: Callable[..., object],
+        *args: object,
+        workers: list[str] | None,
+        on_error: str,
+    ) -> Awaitable[object]:
+        """Have a function called in worker processes, beside their tasks.
+
+        It is to be awaited if called in the client's loop, as it is here.
+        """
+
+    def run_on_scheduler(self, function: Callable[..., object], *, is_ours: bool) -> object:
+        """Have a function called in the scheduler's process."""
+
+    def cancel(self, futures: list[NativeFuture]) -> Awaitable[None]:
+        """Have the scheduler forget keys, and what depends on them.
+
+        It is to be awaited if called in the client's loop, as it is here.
+        """
+
+    def subscribe_topic(self, topic: str, handler: Callable[[tuple[float, object]], None]) -> None:
+        """Have events of a topic handed to a function, in the loop."""
+
+    def close(self) -> None:
+        """Disconnect, and end the loop if it is the client's own."""
+
+
+class Cluster(Protocol):
+    """What every cluster class of Dask has."""
+
+    def adapt(self, **kwargs: object) -> object:
+        """Have the number of workers follow the load."""
+
+    def close(self) -> object:
+        """End the scheduler and the workers."""
+
+
+class Distributed(Protocol):
+    """The module ``distributed``."""
+
+    Client: Callable[..., Client]
+    Future: Callable[[str, object], NativeFuture]
+    LocalCluster: Callable[..., Cluster]
+
+
+def import_distributed(runner: str = "DaskTaskRunner") -> Distributed:
+    """Import ``distributed``.
+
+    Args:
+        runner: Who needs it, for the message.
+
+    Raises:
+        MissingDependencyError: It is not installed.
+    """
+    try:
+        return cast("Distributed", importlib.import_module("distributed"))
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{runner} needs {error.name or 'dask'}, which is not installed: "
+            'pip install "anabranch-runners-dask", or with the flows '
+            'pip install "anabranch-flows[dask]"'
+        ) from error
+
+
+def import_dumps() -> Callable[[object], bytes]:
+    """Import the ``dumps`` of ``cloudpickle``, which comes with Dask."""
+    module = importlib.import_module("cloudpickle")
+    return cast("Callable[[object], bytes]", module.dumps)

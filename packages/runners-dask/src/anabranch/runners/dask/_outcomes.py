@@ -1,0 +1,63 @@
+"""What Dask says of a run that did not end well, and which state that is."""
+
+from __future__ import annotations
+
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Final, Never
+
+from anabranch.futures import Cancelled, Crashed, RunCrashedError, State, TaskRun
+from anabranch.futures.runner import describe
+from anabranch.runners.dask._bare import bare
+from anabranch.runners.dask._worker import RemoteFailure
+
+if TYPE_CHECKING:
+    from anabranch.runners.dask._native import NativeFuture
+
+#: How long Dask may take to hand over what it has at hand, in seconds.
+_PROMPT: Final = 10.0
+
+#: Dask's reasons for cancelling a key of its own accord.
+_LOSSES: Final = ("scheduler-connection-lost", "scheduler-restart", "lost dependencies")
+
+
+def failure_state(run: TaskRun, native: NativeFuture, *, is_lost: bool) -> State[Never]:
+    """Return the state of a run whose key has ended otherwise than well.
+
+    Args:
+        run: The run.
+        native: Its key.
+        is_lost: Whether the connection to the scheduler is lost.
+    """
+    try:
+        if native.status == "error":
+            error = native.exception(timeout=_PROMPT)
+        else:
+            error = CancelledError()
+            native.result(timeout=_PROMPT)
+    except Exception as raised:  # What the key ended with, or the client that is closing.
+        error = bare(raised)
+    if isinstance(error, RemoteFailure):
+        return error.error.state_of(run)
+    if isinstance(error, CancelledError):
+        if is_lost or getattr(error, "reason", None) in _LOSSES:
+            return crashed(f"Dask lost the run: {error}", error)
+        return Cancelled(message="The run was cancelled on the Dask cluster.")
+    return _lost(error)
+
+
+def _lost(error: BaseException | None) -> Crashed:
+    worker = getattr(error, "last_worker", None)
+    if worker is not None:
+        address = getattr(worker, "address", worker)
+        return crashed(f"The Dask worker {address} died while it had the run", error)
+    if error is None:
+        return crashed("Dask does not say how the run ended", None)
+    cause = "" if error.__cause__ is None else f"; {describe(error.__cause__)}"
+    return crashed(f"Dask could not execute the run: {describe(error)}{cause}", error)
+
+
+def crashed(message: str, cause: BaseException | None) -> Crashed:
+    """Return a crash with a message, and with what Dask raised as the cause of its exception."""
+    exception = RunCrashedError(message)
+    exception.__cause__ = None if cause is None else bare(cause)
+    return Crashed(message=message, exception=exception)

@@ -1,0 +1,151 @@
+"""The runner itself: its settings, and the way of a run to Dask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar, final
+
+import anyio
+import anyio.to_thread
+
+from anabranch.futures import Completed, ConcurrencyType, Future, TaskRunner, WorkItem
+from anabranch.futures.runner import when_ready
+from anabranch.runners.dask._cluster import resolve_cluster_class
+from anabranch.runners.dask._connection import Connection, Settings
+from anabranch.runners.dask._run import DaskRun, natives_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+R = TypeVar("R")
+
+
+@final
+class DaskTaskRunner(TaskRunner):
+    """Runs tasks in the worker processes of a Dask cluster.
+
+    By default a local cluster is made when the runner starts, and ended with it. Another kind of
+    cluster is made if ``cluster_class`` says so. With ``address`` the runner uses a cluster that is
+    there already, and leaves it as it is.
+
+    Values stay on the workers until they are asked for, and a future given to another task of the
+    same runner is never fetched. What tasks are given and return travels by pickle, and the same
+    packages must be installed on the scheduler and on the workers.
+
+    A script that makes a local cluster must do so under ``if __name__ == "__main__":``, since the
+    worker processes import it.
+
+    Args:
+        address: Of the scheduler of a running cluster, such as ``"192.0.2.255:8786"``.
+        cluster_class: What to make a cluster with: a class, any other callable that returns a
+            cluster, or the dotted path of one. The default is ``distributed.LocalCluster``.
+        cluster_kwargs: What to call it with, such as ``{"n_workers": 4}``.
+        adapt_kwargs: If given, the cluster adapts the number of its workers to the load, with
+            these arguments for its ``adapt``, such as ``{"maximum": 10}``.
+        client_kwargs: Arguments for ``distributed.Client``.
+
+    Raises:
+        ValueError: An ``address`` is given together with settings for a new cluster, a setting is
+            given that is the runner's own business, or there is nothing at the dotted path.
+        TypeError: ``cluster_class`` is nothing that can be called.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        cluster_class: str | Callable[..., object] | None = None,
+        cluster_kwargs: Mapping[str, Any] | None = None,
+        adapt_kwargs: Mapping[str, Any] | None = None,
+        client_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        new = {
+            "cluster_class": cluster_class,
+            "cluster_kwargs": cluster_kwargs,
+            "adapt_kwargs": adapt_kwargs,
+        }
+        if address is not None:
+            _refuse_both(address, [name for name, value in new.items() if value])
+        for name, kwargs in (("cluster_kwargs", cluster_kwargs), ("client_kwargs", client_kwargs)):
+            if kwargs and "asynchronous" in kwargs:
+                raise ValueError(
+                    f"DaskTaskRunner({name}={{'asynchronous': ...}}): the runner sees to that "
+                    "itself, and works in sync and async code alike; leave it out"
+                )
+        self._given: Final = Settings(
+            address,
+            resolve_cluster_class(cluster_class),
+            dict(cluster_kwargs or {}),
+            dict(adapt_kwargs or {}),
+            dict(client_kwargs or {}),
+        )
+        self._connection: Connection | None = None
+
+    @property
+    def concurrency_type(self) -> ConcurrencyType:
+        """Parallel; concurrent only for a local cluster without processes of its own."""
+        if self._given.cluster_kwargs.get("processes") is False:
+            return ConcurrencyType.CONCURRENT
+        return ConcurrencyType.PARALLEL
+
+    def _settings(self) -> Mapping[str, object]:
+        given = self._given
+        return {
+            "address": given.address,
+            "cluster_class": given.cluster_class,
+            "cluster_kwargs": given.cluster_kwargs,
+            "adapt_kwargs": given.adapt_kwargs,
+            "client_kwargs": given.client_kwargs,
+        }
+
+    async def _start(self, exit_stack: AsyncExitStack) -> None:
+        connection = Connection(self._given, self.logger)
+        # Before it is opened: it may be given up while it is.
+        exit_stack.push_async_callback(_close, connection)
+        await anyio.to_thread.run_sync(connection.open)
+        self._connection = connection
+
+    def _submit(self, item: WorkItem[R]) -> Future[R]:
+        connection = self._connection
+        assert connection is not None, "dispatch() refuses work while the runner is not started"
+        run = DaskRun(item, connection)
+        natives = natives_in(connection, item.upstreams)
+        elsewhere: list[Future[object]] = [*item.tolerated]
+        for upstream in item.upstreams:
+            if id(upstream) in natives:
+                run.follow(upstream)
+            else:
+                elsewhere.append(upstream)
+
+        def ship() -> None:
+            there = natives_in(connection, elsewhere)
+            if any(_is_remote(each) for each in elsewhere if id(each) not in there):
+                connection.helper.call(partial(run.ship, item))
+            else:
+                run.ship(item)
+
+        when_ready(item, ship, run.fail, elsewhere)
+        return run
+
+
+async def _close(connection: Connection) -> None:
+    with anyio.CancelScope(shield=True):
+        await anyio.to_thread.run_sync(connection.close)
+
+
+def _is_remote(future: Future[object]) -> bool:
+    """Whether bringing over the value of a run that has ended would block."""
+    state = future.final_state()
+    return isinstance(state, Completed) and not state.is_local
+
+
+def _refuse_both(address: str, others: Iterable[str]) -> None:
+    names = " and ".join(others)
+    if names:
+        raise ValueError(
+            f"DaskTaskRunner(address={address!r}) uses the cluster that is there, and cannot make "
+            f"one with {names} as well. Leave out {names} to use it, or leave out address to have "
+            "a new one made"
+        )

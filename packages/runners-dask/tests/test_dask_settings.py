@@ -1,0 +1,181 @@
+"""The runner's settings, without any cluster."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import textwrap
+from typing import Any
+
+import distributed
+import pytest
+
+from anabranch.futures import ConcurrencyType
+from anabranch.runners.dask import DaskTaskRunner
+
+
+def make_cluster(**kwargs: object) -> object:
+    """Stand in for a cluster class; not called here."""
+    raise NotImplementedError(kwargs)
+
+
+NOT_CALLABLE = 7
+
+
+def run_script(script: str) -> subprocess.CompletedProcess[str]:
+    """Run a script in a fresh interpreter."""
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"cluster_class": make_cluster},
+        {"cluster_kwargs": {"n_workers": 2}},
+        {"adapt_kwargs": {"maximum": 2}},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_an_address_excludes_settings_for_a_new_cluster(settings: dict[str, Any]) -> None:
+    """An address together with a setting for a new cluster is refused, naming both and the fix."""
+    (name,) = settings
+    with pytest.raises(ValueError, match=rf"address='somewhere:1'.*{name}.*[Ll]eave out") as info:
+        DaskTaskRunner("somewhere:1", **settings)
+    assert "leave out address" in str(info.value)
+
+
+def test_an_address_may_come_with_empty_settings() -> None:
+    """Settings that say nothing are no contradiction to an address."""
+    runner = DaskTaskRunner("somewhere:1", cluster_kwargs={}, adapt_kwargs=None)
+    assert repr(runner).startswith("DaskTaskRunner(address='somewhere:1'")
+
+
+@pytest.mark.parametrize("name", ["client_kwargs", "cluster_kwargs"])
+def test_asynchronous_is_the_runners_own_business(name: str) -> None:
+    """`asynchronous` is refused in both sets of keyword arguments."""
+    settings: dict[str, Any] = {name: {"asynchronous": True}}
+    with pytest.raises(ValueError, match=rf"{name}=\{{'asynchronous'.*leave it out"):
+        DaskTaskRunner(**settings)
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("LocalCluster", "is not a dotted path"),
+        ("no_such_module.Cluster", "importing 'no_such_module' failed with ModuleNotFoundError"),
+        ("distributed.NoSuchCluster", "module 'distributed' has no 'NoSuchCluster'"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_refused_at_once(path: str, why: str) -> None:
+    """A dotted path that cannot be imported is refused, saying which and what is wrong with it."""
+    with pytest.raises(ValueError, match=f"cluster_class='{path}'.*{why}"):
+        DaskTaskRunner(cluster_class=path)
+
+
+@pytest.mark.parametrize("nonsense", [7, f"{__name__}.NOT_CALLABLE"])
+def test_something_that_makes_no_cluster_is_refused(nonsense: Any) -> None:  # noqa: ANN401
+    """What is neither a class nor callable, nor the path of something that is, is refused."""
+    with pytest.raises(TypeError, match=r"cluster_class must be a class, another callable.*7"):
+        DaskTaskRunner(cluster_class=nonsense)
+
+
+def test_a_path_means_what_it_leads_to() -> None:
+    """A runner given the path of a class equals one that is given the class."""
+    by_path = DaskTaskRunner(cluster_class="distributed.LocalCluster")
+    assert by_path == DaskTaskRunner(cluster_class=distributed.LocalCluster)
+    assert by_path != DaskTaskRunner(cluster_class=make_cluster)
+    assert by_path != DaskTaskRunner()
+
+
+def test_settings_survive_duplication_and_pickling() -> None:
+    """A duplicate and a pickled copy have the same settings."""
+    runner = DaskTaskRunner(
+        cluster_class=make_cluster,
+        cluster_kwargs={"n_workers": 2},
+        adapt_kwargs={"maximum": 3},
+        client_kwargs={"name": "me"},
+    )
+    assert runner.duplicate() == runner
+    assert pickle.loads(pickle.dumps(runner)) == runner
+
+
+def test_settings_are_the_runners_own() -> None:
+    """Changing a dict after it was given changes no runner."""
+    kwargs = {"n_workers": 2}
+    runner = DaskTaskRunner(cluster_kwargs=kwargs)
+    kwargs["n_workers"] = 3
+    assert runner == DaskTaskRunner(cluster_kwargs={"n_workers": 2})
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "expected"),
+    [
+        ({}, ConcurrencyType.PARALLEL),
+        ({"processes": True}, ConcurrencyType.PARALLEL),
+        ({"processes": None}, ConcurrencyType.PARALLEL),
+        ({"processes": False}, ConcurrencyType.CONCURRENT),
+    ],
+)
+def test_the_concurrency_type_is_the_truth(
+    kwargs: dict[str, object], expected: ConcurrencyType
+) -> None:
+    """Only a cluster without processes of its own is merely concurrent."""
+    assert DaskTaskRunner(cluster_kwargs=kwargs).concurrency_type is expected
+
+
+def test_the_runner_has_its_names() -> None:
+    """The runner is called what its users and its logger expect."""
+    runner = DaskTaskRunner()
+    assert runner.name == "dask"
+    assert str(runner) == "DaskTaskRunner"
+    assert runner.logger.name == "anabranch.task_runner.dask"
+    assert DaskTaskRunner.__module__ == "anabranch.runners.dask"
+
+
+def test_constructing_a_runner_imports_no_dask() -> None:
+    """Dask is not imported before a runner is started."""
+    done = run_script(
+        """
+        import sys
+        from anabranch.runners.dask import DaskTaskRunner
+        DaskTaskRunner(cluster_kwargs={"n_workers": 1}).duplicate()
+        print({"dask", "distributed", "cloudpickle"} & set(sys.modules))
+        """
+    )
+    assert done.stdout == "set()\n", done.stderr
+
+
+def test_a_missing_dask_is_named_when_the_runner_starts() -> None:
+    """Without Dask a runner can be made; starting it names what is missing and how to get it."""
+    done = run_script(
+        """
+        import sys
+
+        class Blocker:
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] in ("dask", "distributed"):
+                    raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+        sys.meta_path.insert(0, Blocker())
+        from anabranch.futures import MissingDependencyError
+        from anabranch.runners.dask import DaskTaskRunner
+        runner = DaskTaskRunner()
+        try:
+            with runner:
+                pass
+        except MissingDependencyError as error:
+            print(error)
+        """
+    )
+    assert done.stdout == (
+        "DaskTaskRunner needs distributed, which is not installed: "
+        'pip install "anabranch-runners-dask", or with the flows '
+        'pip install "anabranch-flows[dask]"\n'
+    ), done.stderr
