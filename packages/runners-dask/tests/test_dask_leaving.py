@@ -18,7 +18,7 @@ from typing import Any
 
 import anyio
 import distributed
-import psutil  # type: ignore[import-untyped] # It has no stubs.
+import psutil
 import pytest
 
 from anabranch.futures import (

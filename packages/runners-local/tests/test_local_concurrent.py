@@ -129,7 +129,7 @@ def test_as_many_as_the_limit_run_at_a_time() -> None:
 
     A thread that has been woken for one run must not be counted on for the next.
     """
-    for _ in range(30):
+    for _ in range(20):
         barrier = threading.Barrier(8, timeout=PATIENCE)
         with ConcurrentTaskRunner(max_workers=8) as runner:
             futures = [runner.submit(barrier.wait) for _ in range(8)]

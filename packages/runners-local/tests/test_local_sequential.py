@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import anyio
@@ -148,6 +149,23 @@ def test_sync_code_needs_no_loop_until_an_async_task_comes() -> None:
         runner.submit(add_async, 1)
         assert loop_threads() == [thread]
     assert not thread.is_alive()
+
+
+def test_threads_that_submit_at_once_share_one_loop() -> None:
+    """The first async tasks of several threads start one loop between them, which ends as usual."""
+    barrier = threading.Barrier(4, timeout=PATIENCE)
+
+    async def loop_here() -> int:
+        return threading.get_ident()
+
+    def submit(runner: SequentialTaskRunner) -> int:
+        barrier.wait()
+        return runner.submit(loop_here).result()
+
+    for _ in range(5):
+        with SequentialTaskRunner() as runner, ThreadPoolExecutor(4) as pool:
+            assert len(set(pool.map(submit, [runner] * 4))) == 1
+        assert loop_threads() == []
 
 
 def test_a_dependant_of_a_failed_run_never_runs() -> None:
@@ -430,25 +448,25 @@ async def test_children_that_are_waited_for_together_still_take_turns(
 
 @pytest.mark.anyio
 async def test_a_task_with_many_children_leaves_the_queue_in_order() -> None:
-    """2,000 children that the waiting thread ran itself are passed over when the queue goes on."""
+    """500 children that the waiting thread ran itself are passed over when the queue goes on."""
 
     def parent() -> int:
         runner = runner_here()
-        return sum(future.result() for future in [runner.submit(add, 1) for _ in range(2000)])
+        return sum(future.result() for future in [runner.submit(add, 1) for _ in range(500)])
 
     async with SequentialTaskRunner().start() as runner:
-        assert await outcome(runner.submit(parent)) == 2000
+        assert await outcome(runner.submit(parent)) == 500
         assert await outcome(runner.submit(add, 1)) == 1
 
 
 @pytest.mark.anyio
 async def test_many_cancelled_runs_are_passed_over() -> None:
-    """2,000 queued runs that were cancelled do not hold up the next one."""
+    """500 queued runs that were cancelled do not hold up the next one."""
     with Gate() as gate:
         async with SequentialTaskRunner().start() as runner:
             first = runner.submit(wait_at, gate.ticket)
             gate.await_arrival()
-            queued = [runner.submit(add, number) for number in range(2000)]
+            queued = [runner.submit(add, number) for number in range(500)]
             last = runner.submit(add, 1)
             for each in queued:
                 each.cancel()
