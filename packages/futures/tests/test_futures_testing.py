@@ -206,7 +206,7 @@ def test_a_right_runner_does_all_of_it() -> None:
     """A runner that takes a thread for each run shows every behaviour of the table."""
     verdicts = judge_all(BEHAVIOURS, RightTaskRunner)
     assert [verdict.details for verdict in verdicts if verdict.outcome != "yes"] == []
-    assert [verdict.behaviour for verdict in verdicts] == BEHAVIOURS
+    assert [verdict.behaviour for verdict in verdicts] == list(BEHAVIOURS)
 
 
 @pytest.mark.parametrize(

@@ -154,9 +154,7 @@ class BaseTask(Runnable[P, R_co]):
         # Said before it is done: by then the run may have ended, and its last line be written.
         message = EXECUTING if runs_here else "Submitted task run %r for execution."
         log_flow_run(owner.flow_run, message, run.name)
-        future = scope.runner.dispatch(item)
-        scope.adopt(future)
-        return future
+        return scope.runner.dispatch(item)
 
     def _not_submittable(self, scope: RunScope | None) -> NotSubmittableError:
         if scope is None:

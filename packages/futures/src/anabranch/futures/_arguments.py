@@ -140,6 +140,17 @@ def _is_record(value: object) -> TypeGuard[attrs.AttrsInstance]:
     return attrs.has(kind) or dataclasses.is_dataclass(kind)
 
 
+def _shallow_copy(record: object) -> object:
+    try:
+        return copy.copy(record)
+    except AttributeError:  # A slotted class of attrs cannot copy what has an unset field.
+        new_record: object = object.__new__(type(record))
+        for name in _field_names(record):
+            if hasattr(record, name):
+                object.__setattr__(new_record, name, getattr(record, name))
+        return new_record
+
+
 def _field_names(value: object) -> list[str]:
     kind = type(value)
     if attrs.has(kind):
@@ -249,7 +260,7 @@ class _Rebuilding:
         if not changes:
             return value
         # Copied, not constructed anew: a constructor may convert, validate or compute.
-        new_record = copy.copy(value)
+        new_record = _shallow_copy(value)
         for name, new in changes.items():
             object.__setattr__(new_record, name, new)
         return new_record

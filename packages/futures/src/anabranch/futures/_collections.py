@@ -11,7 +11,7 @@ from typing import Generic, NamedTuple, Never, Self, TypeVar, final, overload
 
 import attrs
 
-from anabranch.futures._future import Future
+from anabranch.futures._future import Cancellation, Future
 from anabranch.futures._states import Completed, State, StoredValue
 from anabranch.futures._work import TaskRun, new_run_id
 
@@ -66,6 +66,15 @@ class FutureList(Future[list[R]], Sequence[Future[R]]):
 
     def __repr__(self) -> str:
         return f"<FutureList of {len(self)} futures>"
+
+    def cancel(self) -> Cancellation:
+        """Ask for every run of the list to be stopped; see `Future.cancel`."""
+        answers = {future.cancel() for future in self._futures}
+        if answers <= {Cancellation.CANCELLED}:
+            return Cancellation.CANCELLED
+        if answers <= {Cancellation.CANNOT_STOP}:
+            return Cancellation.CANNOT_STOP
+        return Cancellation.WILL_STOP
 
     def missing(self) -> Iterable[Future[object]]:
         """Return the futures of the list that are not done."""
@@ -181,6 +190,8 @@ def as_completed(
     futures: Iterable[Future[R]], /, *, timeout: float | None = None
 ) -> Stream[Future[R]]:
     """Return the futures one by one as their runs end, in ``for`` or in ``async for``.
+
+    The stream is for one consumer.
 
     Args:
         futures: What to wait for; each future comes once.

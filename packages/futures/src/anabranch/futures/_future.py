@@ -262,7 +262,8 @@ class Future(Generic[R_co]):
             done.release()
 
         self._add_callback(wake)
-        if not done.acquire(timeout=-1 if timeout is None else max(timeout, 0)):
+        limit = -1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)
+        if not done.acquire(timeout=limit):
             self._remove_callback(wake)
 
     async def join_async(self) -> State[R_co]:
@@ -398,3 +399,13 @@ def _drain(future: Future[object], callbacks: list[Callable[[Future[object]], ob
             _call(*pending.popleft())
     finally:
         _thread.draining = None
+        if pending:  # Ctrl-C in a callback. Those behind it wake others, who would wait for ever.
+            _drain_rest(pending)
+
+
+def _drain_rest(pending: deque[tuple[Callable[[Future[object]], object], Future[object]]]) -> None:
+    by_future: dict[Future[object], list[Callable[[Future[object]], object]]] = {}
+    for callback, future in pending:
+        by_future.setdefault(future, []).append(callback)
+    for future, callbacks in by_future.items():
+        _drain(future, callbacks)

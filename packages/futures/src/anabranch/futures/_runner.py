@@ -19,6 +19,7 @@ from anabranch.futures._arguments import scan
 from anabranch.futures._exceptions import RunnerAlreadyStartedError, RunnerNotStartedError
 from anabranch.futures._future import Future
 from anabranch.futures._hosting import RunnerHost
+from anabranch.futures._scope import current_scope
 from anabranch.futures._signature import signature_of
 from anabranch.futures._states import Cancelled
 from anabranch.futures._work import (
@@ -310,6 +311,8 @@ class TaskRunner(abc.ABC):
     def dispatch(self, item: WorkItem[R]) -> Future[R]:
         """Have an item run, and return its future; what `submit` comes down to.
 
+        Inside a run of this runner, the new run becomes a child of it.
+
         Raises:
             RunnerNotStartedError: The runner is not started.
         """
@@ -325,6 +328,9 @@ class TaskRunner(abc.ABC):
         if not future.done():
             self._unfinished[future] = None
             future.add_done_callback(self._forget)
+        scope = current_scope.get()
+        if scope is not None and scope.runner is self:
+            scope.adopt(future)
         return future
 
     def runs_in_place(self, item: WorkItem[R]) -> bool:

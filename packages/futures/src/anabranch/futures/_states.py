@@ -7,6 +7,7 @@ import enum
 import threading
 from datetime import UTC, datetime
 from functools import partial
+from types import TracebackType
 from typing import ClassVar, Generic, Literal, Never, TypeAlias, TypeVar, final, overload
 
 import attrs
@@ -214,9 +215,30 @@ class _Unsuccessful(_State):
         Args:
             raise_on_failure: Whether to raise the exception; if false, it is returned.
         """
+        error = self.exception
         if raise_on_failure:
-            raise self.exception
-        return self.exception
+            raise error.with_traceback(self._traceback())
+        return error
+
+    def _traceback(self) -> TracebackType | None:
+        """The traceback to raise the exception with."""
+        return self.exception.__traceback__
+
+
+@final
+class _KeptTraceback:
+    """A traceback as it was when the run failed; it does not travel.
+
+    Each time that an exception is raised, its own gets longer.
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: TracebackType | None = None) -> None:
+        self.value = value
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _KeptTraceback, ()
 
 
 def describe(exception: BaseException) -> str:
@@ -238,6 +260,14 @@ class Failed(_Unsuccessful, Generic[R_co]):
 
     _exception: BaseException = attrs.field(alias="exception")
     returned: R_co | None = None
+    _kept: _KeptTraceback = attrs.field(init=False, repr=False)
+
+    @_kept.default
+    def _(self) -> _KeptTraceback:
+        return _KeptTraceback(self._exception.__traceback__)
+
+    def _traceback(self) -> TracebackType | None:
+        return self._kept.value
 
     @property
     def exception(self) -> BaseException:

@@ -21,7 +21,7 @@ from anabranch.futures.testing._behaviour import (
     report,
 )
 from anabranch.futures.testing._gate import Gate, Ticket
-from anabranch.futures.testing._runner_contract import BEHAVIOURS
+from anabranch.futures.testing._table import BEHAVIOURS
 
 __all__ = [
     "BEHAVIOURS",

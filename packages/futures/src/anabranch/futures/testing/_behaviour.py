@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Self, final
+from typing import Any, Final, Self, final
 
+import anyio
 import attrs
 
-from anabranch.futures import ConcurrencyType, TaskRunner
+from anabranch.futures import ConcurrencyType, Future, TaskRun, TaskRunner
+from anabranch.futures.runner import make_item, new_run_id
+from anabranch.futures.testing._functions import same
 
 
 @final
@@ -161,3 +164,38 @@ class _Raises:
         for word in self._words:
             assert word in str(error), f"{word!r} is not in {str(error)!r}"
         return True
+
+
+#: For behaviours of runs that go on while the test looks.
+NOT_IN_PLACE: Final = {
+    ConcurrencyType.SEQUENTIAL: "its submit returns when the run has ended, in sync code"
+}
+
+
+def registrar(
+    rows: list[Behaviour],
+) -> Callable[..., Callable[[Callable[[Subject], None]], Callable[[Subject], None]]]:
+    """Return a decorator that puts checks into a table, with their names."""
+
+    def behaviour(
+        name: str, not_for: Mapping[ConcurrencyType, str] | None = None
+    ) -> Callable[[Callable[[Subject], None]], Callable[[Subject], None]]:
+        def register(check: Callable[[Subject], None]) -> Callable[[Subject], None]:
+            rows.append(Behaviour(name, check, not_for or {}))
+            return check
+
+        return register
+
+    return behaviour
+
+
+def submit_after(subject: Subject, upstream: Future[Any], *args: object) -> Future[Any]:
+    """Submit `same` to run after another run, whose value it does not get."""
+    run = TaskRun(new_run_id(), "later", "same")
+    return subject.runner.dispatch(make_item(same, args, {}, task_run=run, wait_for=(upstream,)))
+
+
+def run_on_each_loop(main: Callable[[], Awaitable[None]]) -> None:
+    """Run an async check on trio and on asyncio."""
+    for backend in ("trio", "asyncio"):
+        anyio.run(main, backend=backend)

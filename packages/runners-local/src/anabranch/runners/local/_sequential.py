@@ -40,6 +40,7 @@ class SequentialTaskRunner(TaskRunner):
         self._loop_thread: LoopThread | None = None
         self._end_loop: Callable[[], object] | None = None
         self._runs_in_place = False
+        self._loop_lock = threading.Lock()
 
     @property
     def concurrency_type(self) -> ConcurrencyType:
@@ -99,18 +100,23 @@ class SequentialTaskRunner(TaskRunner):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._leave_in_place(error)
-        self._runs_in_place = False
-        if self._loop_thread is not None and self._end_loop is not None:
-            self._end_loop()
-            self._loop_thread.join()
-        self._turns = self._loop_thread = self._end_loop = None
+        try:
+            self._leave_in_place(error)
+        finally:
+            self._runs_in_place = False
+            if self._loop_thread is not None and self._end_loop is not None:
+                self._end_loop()
+                self._loop_thread.join()
+            self._turns = self._loop_thread = self._end_loop = None
 
     def _start_loop(self) -> _Turns:
-        self._loop_thread = LoopThread(self._serve, backend=self.backend, name="anabranch-async")
-        self._loop_thread.start()
-        assert self._turns is not None, "the loop thread is ready once it has set this"
-        return self._turns
+        with self._loop_lock:
+            if self._turns is None:
+                thread = LoopThread(self._serve, backend=self.backend, name="anabranch-async")
+                thread.start()
+                self._loop_thread = thread
+            assert self._turns is not None, "the loop thread is ready once it has set this"
+            return self._turns
 
     async def _serve(self, ready: Callable[[], None]) -> None:
         left = anyio.Event()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Final
 
-from anabranch.futures import Future
+from anabranch.futures import Cancelled, Future
 from anabranch.futures.runner import BlockingSection, current_scope, set_blocking_section
 from anabranch.runners.local._run import LocalRun
 
@@ -19,11 +19,12 @@ _MAX_NESTING: Final = 32
 
 
 class WorkerThreads:
-    """Threads that execute runs, never more than ``max_workers`` of them at work at a time.
+    """Threads that execute runs, ``max_workers`` of them at work at a time.
 
     A thread that waits for a run that has not started executes it itself. While it waits for one
     that is under way elsewhere, a stand-in takes its place. So no wait starves the pool, and the
-    threads stay few.
+    threads stay few. One that comes back goes on at once: until its stand-in is through with what
+    it is at, there is one more at work.
 
     Args:
         execute: Executes one run, in the thread that calls it.
@@ -63,9 +64,12 @@ class WorkerThreads:
         is_nested = scope is not None and scope.context.task_run is not None
         (self._nested if is_nested else self._fresh).append(run)
         with self._lock:
+            is_closed = self._closed
             self._queued += 1
             self._tokens.put(True)
             self._start_if_needed()
+        if is_closed:
+            run.end(Cancelled(message="The runner of the run has ended."))
 
     def close(self) -> None:
         """Have every thread end when it is through with what it is doing."""

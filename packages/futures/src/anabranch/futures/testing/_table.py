@@ -1,0 +1,11 @@
+"""The whole table."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from anabranch.futures.testing import _results, _starting, _waiting
+from anabranch.futures.testing._behaviour import Behaviour
+
+#: What every task runner must do.
+BEHAVIOURS: Final[tuple[Behaviour, ...]] = (*_results.ROWS, *_waiting.ROWS, *_starting.ROWS)
