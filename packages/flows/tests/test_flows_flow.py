@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import anyio
 import pytest
@@ -12,6 +14,7 @@ import trio
 
 from anabranch.flows import (
     AsyncFlow,
+    Cancellation,
     Cancelled,
     Completed,
     ConcurrentTaskRunner,
@@ -20,7 +23,10 @@ from anabranch.flows import (
     Future,
     SequentialTaskRunner,
     State,
+    TaskRunner,
+    UpstreamFailedError,
     flow,
+    lift,
     task,
 )
 from anabranch.futures import NotSubmittableError, RunnerNotStartedError, TaskRun
@@ -398,3 +404,193 @@ class TestStructure:
 
         with pytest.raises(LookupError, match="the flow's own"):
             await failing()
+
+
+class TestLeaving:
+    def test_a_failing_flow_cancels_its_submitted_subflows(self) -> None:
+        """A flow that raises cancels what its subflows have not started, and joins them."""
+        inner: list[Future[int]] = []
+        waiting = threading.Event()
+
+        @flow
+        def subflow() -> int:
+            inner.append(add.submit(lift(Future(NEVER))))
+            waiting.set()
+            return inner[0].result()
+
+        @flow
+        def failing() -> None:
+            beside.append(subflow.submit())
+            waiting.wait()
+            raise LookupError("the flow's own")
+
+        beside: list[Future[int]] = []
+        with pytest.raises(LookupError, match="the flow's own"):
+            failing()
+        assert isinstance(inner[0].state, Cancelled)
+        assert isinstance(beside[0].state, Failed)
+
+    @pytest.mark.anyio
+    async def test_a_failing_async_flow_stops_its_submitted_subflows(self) -> None:
+        """An async flow that raises stops its async subflows, without blocking its loop."""
+        waiting = threading.Event()
+        beside: list[Future[None]] = []
+
+        @flow
+        async def endless() -> None:
+            waiting.set()
+            await anyio.sleep_forever()
+
+        @flow
+        async def failing() -> None:
+            beside.append(endless.submit())
+            await anyio.to_thread.run_sync(waiting.wait)
+            raise LookupError("the flow's own")
+
+        with pytest.raises(LookupError, match="the flow's own"):
+            await failing()
+        assert isinstance(beside[0].state, Cancelled)
+
+    def test_a_pending_subflow_can_be_cancelled(self) -> None:
+        """A subflow that waits for its arguments is over at once when it is cancelled."""
+
+        @flow
+        def outer() -> str:
+            future = adding.submit(Future(NEVER))
+            assert future.cancel() is Cancellation.CANCELLED
+            return str(future.state)
+
+        assert outer() == "Cancelled('The run was cancelled before it started.')"
+
+    @pytest.mark.anyio
+    async def test_failures_of_tasks_do_not_harm_suspended_code(self) -> None:
+        """An exception that has been raised before leads to frames that go on; they are left so."""
+
+        @task
+        async def raise_again(error: Exception) -> None:
+            raise error
+
+        @flow
+        async def suspended() -> str:
+            try:
+                await add_async.submit(fail.submit("gone"))
+            except UpstreamFailedError as error:
+                state = await raise_again.submit(error).wait_async()
+                return type(state).__name__
+            return "nothing was raised"
+
+        assert await suspended() == "Failed"
+
+    def test_a_stop_iteration_comes_out_as_it_is(self) -> None:
+        """StopIteration, which no coroutine can raise, leaves a flow like any other exception."""
+
+        @flow
+        def exhausted() -> object:
+            return next(iter([]))
+
+        with pytest.raises(StopIteration):
+            exhausted()
+
+
+class TestReturning:
+    def test_a_list_of_futures_counts_each(self) -> None:
+        """What `map` returns is the sum of its runs, like a list of them."""
+        state = flow(lambda: half.map(range(5))).run()
+        assert str(state) == "Failed('2/5 states failed.')"
+
+    def test_a_looked_at_list_was_seen(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Looking at a list of futures counts as looking at each of them."""
+
+        @flow
+        def careful() -> int:
+            with contextlib.suppress(ValueError):
+                half.map([1, 2]).result()
+            return 3
+
+        assert careful() == 3
+        assert not [each for each in caplog.records if each.levelname == "WARNING"]
+
+    def test_deep_data_is_returned(self) -> None:
+        """How deep the data is that a flow returns does not matter."""
+        deep: list[object] = []
+        for _ in range(5_000):
+            deep = [deep]
+        assert flow(lambda: deep)() is deep
+
+    @pytest.mark.parametrize("runner", [SequentialTaskRunner, ConcurrentTaskRunner])
+    def test_a_task_that_returns_a_state_or_a_future_ends_as_that(
+        self, runner: type[TaskRunner]
+    ) -> None:
+        """A task that returns a state ends in it; one that returns a future is joined with it."""
+
+        @task
+        def by_state(x: int) -> object:
+            return half.run(x)
+
+        @task
+        def by_future(x: int) -> object:
+            return half.submit(x)
+
+        @flow(task_runner=runner)
+        def body() -> list[object]:
+            assert isinstance(by_state.submit(3).wait(), Failed)
+            assert isinstance(by_future.submit(3).wait(), Failed)
+            return [by_state.submit(4).result(), by_future.submit(8).result()]
+
+        assert body() == [2, 4]
+
+
+@task
+def half(x: int) -> int:
+    """Halve an even number."""
+    if x % 2:
+        raise ValueError(f"{x} is odd")
+    return x // 2
+
+
+class TestDecorating:
+    def test_direct_calls_resolve_futures(self) -> None:
+        """A flow called with futures waits for them, and does not run if one has failed."""
+
+        @flow
+        def outer() -> tuple[int, str]:
+            state = adding.run(lift(fail.submit("gone")))
+            return adding(lift(add.submit(1, 1))), str(state).split("(")[0]
+
+        assert outer() == (3, "UpstreamFailed")
+
+    def test_generators_are_refused(self) -> None:
+        """A generator would run when its flow has ended, so it is refused with a way out."""
+
+        def numbers() -> Iterator[int]:
+            yield 1
+
+        with pytest.raises(TypeError, match=r"generator numbers\(\).*Return a list"):
+            flow(numbers)
+
+    def test_a_parameter_named_wait_for_is_refused(self) -> None:
+        """A parameter whose name `.submit()` needs is refused at decoration."""
+
+        def clash(wait_for: int) -> int:
+            return wait_for
+
+        with pytest.raises(TypeError, match=r"'clash' has a parameter named 'wait_for'"):
+            flow(clash)
+
+    def test_a_callable_makes_one_runner(self) -> None:
+        """A callable that makes the runner is called once."""
+        made: list[TaskRunner] = []
+
+        def make() -> TaskRunner:
+            made.append(SequentialTaskRunner())
+            return made[-1]
+
+        decorated = flow(task_runner=make)(lambda: None)
+        decorated()
+        assert len(made) == 1
+
+    def test_a_flow_is_pickled_by_name(self) -> None:
+        """A flow that its module knows comes back as itself; a changed copy comes back equal."""
+        assert pickle.loads(pickle.dumps(adding)) is adding
+        copy = pickle.loads(pickle.dumps(adding.with_options(name="other")))
+        assert (copy.name, copy(1)) == ("other", 2)

@@ -242,6 +242,32 @@ class TestSubmitting:
 
         assert in_flow(body, runner) == ["UpstreamFailed"] * 3
 
+    def test_what_a_task_waits_for_survives_other_changes(self) -> None:
+        """`after` is kept by `with_options`, and by binding a method."""
+
+        def body() -> list[str]:
+            failed = fail.submit("gone")
+            scale = Scale(2)
+            runs = [
+                add.after(failed).with_options(name="later").submit(1),
+                scale.weigh.after(failed).submit(1),
+            ]
+            return [type(run.wait()).__name__ for run in runs]
+
+        assert in_flow(body) == ["UpstreamFailed"] * 2
+
+    @pytest.mark.parametrize("value", [3, "abc", [1]])
+    def test_waiting_for_what_is_no_future_is_refused(self, value: object) -> None:
+        """`wait_for` takes futures; anything else is named, with what to give."""
+        submit: Callable[..., object] = add.submit
+        with pytest.raises(TypeError, match=r"add.submit\(wait_for=.*wait_for=\[first, second\]"):
+            in_flow(lambda: submit(1, wait_for=value))
+
+    def test_waiting_for_one_future(self) -> None:
+        """`wait_for` may be a single future."""
+        submit: Callable[..., Future[int]] = add.submit
+        assert in_flow(lambda: submit(1, wait_for=add.submit(1)).result()) == 1
+
     def test_the_context_variables_of_the_submitter_are_seen(self) -> None:
         """A task sees the context variables as they were when it was submitted."""
         import contextvars  # noqa: PLC0415 - for one test
@@ -378,6 +404,11 @@ class TestPickling:
     def test_a_task_of_a_module_is_pickled_by_name(self) -> None:
         """A task that its module knows comes back as itself."""
         assert pickle.loads(pickle.dumps(add)) is add
+
+    def test_a_changed_copy_of_a_task_is_pickled(self) -> None:
+        """A copy with other options, or that waits for others, comes back as such."""
+        copy = pickle.loads(pickle.dumps(add.with_options(name="plus")))
+        assert (copy.name, copy(1, 2)) == ("plus", 3)
 
     def test_the_shipped_function_is_pickled_by_name(self) -> None:
         """What travels to workers is the name of the task's function, not its code."""

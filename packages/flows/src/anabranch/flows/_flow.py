@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final, ParamSpec, Self, TypeVar, Unpack, cast, final, overload
 
 import anyio
 import anyio.to_thread
 
-from anabranch.flows._flow_run import ActiveFlowRun
+from anabranch.flows._flow_run import ActiveFlowRun, SubflowRun, outcomes_in
 from anabranch.flows._names import docstring, flow_name, function_name
 from anabranch.flows._options import FlowOptions, check_options
 from anabranch.flows._runnable import Async, Runnable, Sync, WaitFor
 from anabranch.flows._subflow import submit_flow
-from anabranch.futures import Completed, Future, State, TaskRunner
-from anabranch.futures.runner import CallSignature, default_backend, is_async_function
+from anabranch.flows._task_function import TaskFunction, lookup
+from anabranch.futures import Cancelled, Future, State, TaskRun, TaskRunner, WorkItem
+from anabranch.futures.runner import (
+    CallSignature,
+    EventLoop,
+    default_backend,
+    is_async_function,
+    make_item,
+    resolve_arguments,
+    resolve_arguments_async,
+    running_loop,
+    upstream_failure,
+)
 from anabranch.runners.local import ConcurrentTaskRunner
 
 P = ParamSpec("P")
@@ -37,12 +50,23 @@ class BaseFlow(Runnable[P, R_co]):
 
     def __init__(self, function: Callable[P, object], /, **options: Unpack[FlowOptions]) -> None:
         check_options("flow", options, FlowOptions)
-        functools.update_wrapper(self, function)
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(
+                f"@flow cannot decorate the generator {function_name(function)}(): its body would "
+                "run when the flow has ended. Return a list, or yield from a function that is no "
+                "flow"
+            )
+        functools.update_wrapper(self, function, updated=())
         self.function: Final = function
         self.name: Final = options.get("name") or flow_name(function)
         self.description: Final = options.get("description") or docstring(function)
         self._options: Final = options
         self._signature: Final = CallSignature(function, function_name(function))
+        if "wait_for" in self._signature.parameters:
+            raise TypeError(
+                f"Flow {self.name!r} has a parameter named 'wait_for', which .submit() keeps for "
+                "itself; give the parameter another name"
+            )
         self._task_runner = _as_runner(options.get("task_runner", ConcurrentTaskRunner))
 
     @property
@@ -65,6 +89,27 @@ class BaseFlow(Runnable[P, R_co]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
 
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        if self.__module__ != "__main__" and lookup(self.__module__, self.__qualname__) is self:
+            return self.__qualname__  # The flow is what its module says it is.
+        options = {**self._options, "task_runner": self._task_runner}
+        return _rebuild, (type(self), TaskFunction.of(self.function), options)
+
+    def _item(
+        self,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        wait_for: WaitFor = (),
+        task_run: TaskRun | None = None,
+    ) -> WorkItem[R_co]:
+        """Check the arguments, and find the futures in them."""
+        self._signature.check(args, kwargs)
+        run = task_run or TaskRun("", self.name, self.name)
+        item: WorkItem[R_co] = make_item(
+            self.function, args, kwargs, task_run=run, is_async=False, wait_for=tuple(wait_for)
+        )
+        return item
+
     def _new_run(self, *, is_submitted: bool = False) -> ActiveFlowRun:
         runner = self._task_runner.duplicate()
         runner.backend = self._options.get("backend")
@@ -74,6 +119,12 @@ class BaseFlow(Runnable[P, R_co]):
             name=self._options.get("flow_run_name"),
             is_submitted=is_submitted,
         )
+
+
+def _rebuild(
+    kind: type[BaseFlow[..., object]], shipped: TaskFunction, options: FlowOptions
+) -> BaseFlow[..., object]:
+    return kind(shipped.original(), **options)
 
 
 @final
@@ -91,29 +142,42 @@ class Flow(Sync[P, R_co], BaseFlow[P, R_co]):
         super().__init__(function, **options)
 
     def _run_here(self, args: tuple[object, ...], kwargs: dict[str, object]) -> State[R_co]:
-        self._signature.check(args, kwargs)
-        return self._run(self._new_run(), args, kwargs)
+        item = self._item(args, kwargs)
+        for upstream in (*item.upstreams, *item.tolerated):
+            upstream.join()
+        if (failure := upstream_failure(item)) is not None:
+            return failure
+        args, resolved = resolve_arguments(item)
+        return self._run(self._new_run(), args, dict(resolved))
 
     def _run(
         self, run: ActiveFlowRun, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> State[R_co]:
         function = cast("Callable[..., R_co]", self.function)
-        with run.accounted(), run.runner:
-            with run.entered():
-                returned = function(*args, **kwargs)
-                run.scope.join()
-            for state in run.conclude(returned):
-                state.result(raise_on_failure=False)
+        with run.accounted():
+            try:
+                with run.runner:
+                    with run.entered():
+                        returned = function(*args, **kwargs)
+                        run.scope.join()
+                        for outcome in outcomes_in(returned):
+                            if isinstance(outcome, Future):
+                                outcome.join()
+                    run.conclude(returned)
+                    for value in run.values_to_fetch():
+                        value.result()
+            except Exception:
+                run.scope.join()  # The runner has ended its runs: only subflows may be left.
+                raise
         return cast("State[R_co]", run.state)
 
     def _submit(
         self, args: tuple[object, ...], kwargs: dict[str, object], wait_for: WaitFor
     ) -> Future[R_co]:
-        self._signature.check(args, kwargs)
         run = self._new_run(is_submitted=True)
-        return submit_flow(
-            run, lambda args, kwargs: self._run(run, args, kwargs), args, kwargs, wait_for
-        )
+        future: SubflowRun[R_co] = SubflowRun(run)
+        item = self._item(args, kwargs, wait_for, future.task_run)
+        return submit_flow(future, item, partial(self._run, run))
 
 
 @final
@@ -130,35 +194,55 @@ class AsyncFlow(Async[P, R_co], BaseFlow[P, R_co]):
         super().__init__(function, **options)
 
     async def _run_here(self, args: tuple[object, ...], kwargs: dict[str, object]) -> State[R_co]:
-        self._signature.check(args, kwargs)
-        return await self._run(self._new_run(), args, kwargs)
+        item = self._item(args, kwargs)
+        for upstream in (*item.upstreams, *item.tolerated):
+            await upstream.join_async()
+        if (failure := upstream_failure(item)) is not None:
+            return failure
+        args, resolved = await resolve_arguments_async(item)
+        return await self._run(self._new_run(), args, dict(resolved))
 
     async def _run(
         self, run: ActiveFlowRun, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> State[R_co]:
         function = cast("Callable[..., Coroutine[Any, Any, R_co]]", self.function)
         with run.accounted():
-            async with run.runner.start():
-                with run.entered():
-                    returned = await function(*args, **kwargs)
-                    await run.scope.join_async()
-                for state in run.conclude(returned):
-                    if isinstance(state, Completed) and not state.is_local:
-                        await anyio.to_thread.run_sync(state.result)
+            try:
+                async with run.runner.start():
+                    with run.entered():
+                        returned = await function(*args, **kwargs)
+                        await run.scope.join_async()
+                        for outcome in outcomes_in(returned):
+                            if isinstance(outcome, Future):
+                                await outcome.join_async()
+                    run.conclude(returned)
+                    for value in run.values_to_fetch():
+                        await anyio.to_thread.run_sync(value.result)
+            except Exception:
+                with anyio.CancelScope(shield=True):
+                    await run.scope.join_async()  # Only subflows may be left.
+                raise
         return cast("State[R_co]", run.state)
 
     def _submit(
         self, args: tuple[object, ...], kwargs: dict[str, object], wait_for: WaitFor
     ) -> Future[R_co]:
-        self._signature.check(args, kwargs)
         run = self._new_run(is_submitted=True)
+        future: SubflowRun[R_co] = SubflowRun(run)
+        item = self._item(args, kwargs, wait_for, future.task_run)
+
+        async def run_stoppably(args: tuple[object, ...], kwargs: dict[str, object]) -> State[R_co]:
+            loop = cast("EventLoop", running_loop())
+            with anyio.CancelScope() as scope:
+                future.stop_with(partial(loop.call_soon, scope.cancel))
+                return await self._run(run, args, kwargs)
+            return Cancelled(message="The run was cancelled while it was running.")
+
         backend = run.runner.backend or default_backend()
         return submit_flow(
-            run,
-            lambda args, kwargs: anyio.run(self._run, run, args, kwargs, backend=backend),
-            args,
-            kwargs,
-            wait_for,
+            future,
+            item,
+            lambda args, kwargs: anyio.run(run_stoppably, args, kwargs, backend=backend),
         )
 
 
@@ -216,7 +300,7 @@ class FlowDecorator:
         all_options = cast("FlowOptions", {**self._options, **options})
         if function is None:
             if "task_runner" in all_options:
-                _as_runner(all_options["task_runner"])
+                all_options["task_runner"] = _as_runner(all_options["task_runner"])
             return FlowDecorator(**all_options)
         if not callable(function):
             raise TypeError(

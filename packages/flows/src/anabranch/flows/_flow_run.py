@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import logging
+import sys
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final, TypeVar, cast, final
 
 from anabranch.flows._logging import (
@@ -19,11 +21,13 @@ from anabranch.flows._logging import (
 )
 from anabranch.flows._names import new_flow_run_name
 from anabranch.futures import (
+    Cancellation,
     Cancelled,
     Completed,
     Failed,
     FlowRun,
     Future,
+    FutureList,
     RunContext,
     State,
     StateType,
@@ -33,12 +37,11 @@ from anabranch.futures import (
 )
 from anabranch.futures.runner import (
     FINAL_STATES,
-    LOOK_INSIDE,
     RunScope,
+    children,
     current_scope,
     describe,
     new_run_id,
-    rebuild,
 )
 
 R = TypeVar("R")
@@ -52,7 +55,47 @@ KEPT_FAILURES: Final = 10
 class SubflowRun(Future[R_co]):
     """The future of a subflow, which runs in a thread of its own, never in a place of a pool."""
 
-    __slots__ = ()
+    __slots__ = ("_run", "_stop", "_upstreams")
+
+    def __init__(self, run: ActiveFlowRun) -> None:
+        names = run.flow_run
+        super().__init__(TaskRun(names.id, names.name, names.flow_name))
+        self._run = run
+        self._stop: Callable[[], object] | None = None
+        self._upstreams: tuple[Future[object], ...] = ()
+
+    def depends_on(self, upstreams: tuple[Future[object], ...]) -> None:
+        """Tell which runs have to end before the subflow starts."""
+        self._upstreams = upstreams
+
+    def missing(self) -> Iterable[Future[object]]:
+        """Return the runs that have to end before the subflow starts."""
+        return [each for each in self._upstreams if not each.done()]
+
+    def needed_loops(self) -> frozenset[int]:
+        """Return the threads of the event loops that those runs need."""
+        return frozenset[int]().union(*(each.needed_loops() for each in self.missing()))
+
+    def stop_with(self, stop: Callable[[], object]) -> None:
+        """Tell how the subflow's body is stopped, if it is async."""
+        self._stop = stop
+
+    def cancel(self) -> Cancellation:
+        """Ask for the subflow to be stopped.
+
+        One that has not started is over at once. Of one that is running, the runs are cancelled;
+        its body is, if it is async.
+        """
+        if self.set_running():
+            self.set_final(Cancelled(message="The run was cancelled before it started."))
+            return Cancellation.CANCELLED
+        if self.done():
+            return Cancellation.CANNOT_STOP
+        self._run.scope.cancel()
+        if self._stop is None:
+            return Cancellation.CANNOT_STOP
+        self._stop()
+        return Cancellation.WILL_STOP
 
 
 class ActiveFlowRun:
@@ -105,8 +148,7 @@ class ActiveFlowRun:
             assert not isinstance(state, Completed), "a run that completed is no failure"
             with self._lock:
                 self._failed_runs.append(child)
-            # What a kept traceback refers to would be kept with it.
-            traceback.clear_frames(state.exception.__traceback__)
+            _forget_locals(state.exception)
 
     def note_end(self, run: TaskRun, state: State[object]) -> bool:
         """Count a run that has ended, and log its end.
@@ -144,8 +186,6 @@ class ActiveFlowRun:
         try:
             yield
         except Exception as error:
-            # Left by a failure, the runner has ended all runs; now they are counted as well.
-            self.scope.join()
             self.state = Failed(error, message=describe(error))
         except BaseException as error:
             self.state = Cancelled(
@@ -164,19 +204,21 @@ class ActiveFlowRun:
         token = current_scope.set(self.scope)
         try:
             yield
+        except BaseException:
+            self.scope.cancel()
+            raise
         finally:
             current_scope.reset(token)
 
-    def conclude(self, returned: object) -> list[State[object]]:
+    def conclude(self, returned: object) -> None:
         """Derive the final state from what the flow returned and how its runs ended.
 
-        All of its runs have ended.
-
-        Returns:
-            The states among what the flow returned: their values have to be brought over before
-            the runner ends.
+        All of its runs have ended, and those among what it returned.
         """
-        states = _states_in(returned)
+        states = [
+            outcome.final_state() if isinstance(outcome, Future) else outcome
+            for outcome in outcomes_in(returned)
+        ]
         if states:
             failures = [
                 state.exception
@@ -191,7 +233,16 @@ class ActiveFlowRun:
         else:
             self._warn_of_unseen_failures()
             self.state = Completed(returned)
-        return states
+
+    def values_to_fetch(self) -> list[Completed[object]]:
+        """Return the outcomes in the final state whose values lie where the runner will end."""
+        match self.state:
+            case Completed(returned) | Failed(returned=returned):
+                outcomes = outcomes_in(returned)
+            case _:
+                outcomes = []
+        states = [each.final_state() if isinstance(each, Future) else each for each in outcomes]
+        return [each for each in states if isinstance(each, Completed) and not each.is_local]
 
     # ------------------------------------------------------------------ log lines
 
@@ -229,26 +280,38 @@ class ActiveFlowRun:
             )
 
 
+_SUSPENDABLE: Final = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+
+
+def _forget_locals(error: BaseException) -> None:
+    """Empty the frames of an exception that is kept: what they refer to would be kept with it."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        # Before Python 3.13, clearing a suspended coroutine or generator closed it; and one that
+        # has raised an exception before may be suspended, and go on.
+        if sys.version_info >= (3, 13) or not frame.f_code.co_flags & _SUSPENDABLE:
+            with suppress(RuntimeError):  # It is being executed.
+                frame.clear()
+
+
 def owner_of(scope: RunScope) -> ActiveFlowRun | None:
     """Return the flow run that a scope belongs to, if that is in this process."""
     return cast("ActiveFlowRun | None", scope.owner)
 
 
-def _states_in(returned: object) -> list[State[object]]:
-    """Return the states, and those of the futures, in what a flow returned."""
-    found: list[State[object]] = []
-
-    def collect(value: object) -> object:
-        if isinstance(value, FINAL_STATES):
+def outcomes_in(returned: object) -> list[Future[object] | State[object]]:
+    """Return the futures and the states in what a flow returned, at any depth."""
+    found: list[Future[object] | State[object]] = []
+    waiting, seen = [returned], set[int]()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, FutureList):
+            found.extend(reversed(value))
+        elif isinstance(value, (Future, *FINAL_STATES)):
             found.append(value)
-            return value
-        if isinstance(value, Future):
-            found.append(value.final_state())
-            return value
-        return LOOK_INSIDE
-
-    rebuild((returned,), {}, collect)
-    return found
+        elif id(value) not in seen and (inside := children(value)) is not None:
+            seen.add(id(value))
+            waiting.extend(inside)
+    return found[::-1]
 
 
 def _aggregate(ends: Counter[StateType], failures: list[BaseException], returned: R) -> State[R]:

@@ -29,7 +29,6 @@ def log_task_run(
     message: str,
     *args: object,
     level: int = logging.INFO,
-    error: BaseException | None = None,
 ) -> None:
     """Log a line about a task run."""
     if task_runs_logger.isEnabledFor(level):
@@ -41,7 +40,7 @@ def log_task_run(
         }
         if flow_run is not None:
             extra |= _flow_fields(flow_run)
-        task_runs_logger.log(level, message, *args, extra=extra, exc_info=error)
+        task_runs_logger.log(level, message, *args, extra=extra)
 
 
 def _flow_fields(run: FlowRun) -> dict[str, object]:

@@ -32,7 +32,8 @@ class FlowOptions(TypedDict, total=False):
         name: What to call the flow; its function's name with dashes by default.
         description: What the flow does; its docstring by default.
         task_runner: The runner of the flow's tasks, as an instance, a class or any callable that
-            makes one; a `ConcurrentTaskRunner` by default. Each run has a duplicate of its own.
+            makes one, which is called once; a `ConcurrentTaskRunner` by default. Each run has a
+            duplicate of its own.
         flow_run_name: What to call each run; an adjective and an animal by default.
         backend: The event loop beside a sync flow, ``"trio"`` (default) or ``"asyncio"``. An async
             flow runs in the caller's.
@@ -49,7 +50,8 @@ def check_options(kind: str, options: Mapping[str, object], allowed: type) -> No
     """Refuse options that there are none of.
 
     Raises:
-        TypeError: An option is unknown, or the backend is.
+        TypeError: An option is unknown.
+        ValueError: The backend is unknown.
     """
     known = allowed.__annotations__
     for option in options:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import (
     Any,
     Concatenate,
@@ -24,7 +24,21 @@ from anabranch.flows._logging import log_flow_run
 from anabranch.flows._mapping import mapped_calls
 from anabranch.flows._names import docstring, function_name, task_key
 from anabranch.flows._options import TaskOptions, check_options
-from anabranch.flows._runnable import Async, Each, Runnable, Sync, WaitFor
+from anabranch.flows._runnable import (
+    A,
+    Async,
+    B,
+    C,
+    D,
+    E,
+    Each,
+    F,
+    G,
+    H,
+    Runnable,
+    Sync,
+    WaitFor,
+)
 from anabranch.flows._task_function import TaskFunction, lookup, unwrapped
 from anabranch.futures import (
     Cancelled,
@@ -53,14 +67,6 @@ Q = ParamSpec("Q")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S")
-A = TypeVar("A")
-B = TypeVar("B")
-C = TypeVar("C")
-D = TypeVar("D")
-E = TypeVar("E")
-F = TypeVar("F")
-G = TypeVar("G")
-H = TypeVar("H")
 
 EXECUTING: Final = "Executing %r immediately..."
 
@@ -74,7 +80,8 @@ class BaseTask(Runnable[P, R_co]):
     Attributes:
         function: The function that was decorated.
         name: What the task is called.
-        key: Eight hexadecimal digits that tell tasks apart, the same in every process.
+        key: Eight hexadecimal digits made from the function's qualified name, and so the same in
+            every run and process.
         description: What the task does.
         tags: Labels for the task's runs.
     """
@@ -87,7 +94,7 @@ class BaseTask(Runnable[P, R_co]):
         check_options("task", options, TaskOptions)
         self.function: Final = function
         inner = unwrapped(function)
-        functools.update_wrapper(self, inner)
+        functools.update_wrapper(self, inner, updated=())
         self.name: Final = options.get("name") or function_name(inner)
         self.key: Final = task_key(inner)
         self.description: Final = options.get("description") or docstring(inner)
@@ -104,7 +111,9 @@ class BaseTask(Runnable[P, R_co]):
 
     def with_options(self, **options: Unpack[TaskOptions]) -> Self:
         """Return the same task with some options changed."""
-        return type(self)(self.function, **cast("TaskOptions", {**self._options, **options}))
+        task = type(self)(self.function, **cast("TaskOptions", {**self._options, **options}))
+        task._after = self._after
+        return task
 
     def after(self, *futures: Future[object]) -> Self:
         """Return the same task, to be submitted so that it waits for these runs first.
@@ -125,7 +134,7 @@ class BaseTask(Runnable[P, R_co]):
         name: str = vars(self).get("__qualname__", "")
         if self.__module__ != "__main__" and lookup(self.__module__, name) is self:
             return name  # The task is what its module says it is.
-        return _rebuild, (type(self), self.function, self._options, self._after)
+        return _rebuild, (type(self), self._shipped, self._options, self._after)
 
     # ------------------------------------------------------------------ submitting
 
@@ -133,6 +142,7 @@ class BaseTask(Runnable[P, R_co]):
         self, args: tuple[object, ...], kwargs: dict[str, object], wait_for: WaitFor
     ) -> Future[R_co]:
         self._signature.check(args, kwargs)
+        wait_for = _futures(self.name, wait_for)
         scope = current_scope.get()
         if scope is None or scope.runner is None:
             raise self._not_submittable(scope)
@@ -162,7 +172,8 @@ class BaseTask(Runnable[P, R_co]):
                 f"Task {self.name!r} was submitted outside any flow, where there is no task runner "
                 f"to run it. Submit it in a function decorated with @flow, call {self.name}(...) "
                 f"directly, or use a runner: `with ConcurrentTaskRunner() as runner: "
-                f"runner.submit({self.name}, ...)`"
+                f"runner.submit({self.name}, ...)`. (A thread of your own is outside, too, unless "
+                "it runs in a copy of the flow's context: contextvars.copy_context().run)"
             )
         return NotSubmittableError(
             f"Task {self.name!r} was submitted inside a task that runs in another process, where "
@@ -323,17 +334,18 @@ class BaseTask(Runnable[P, R_co]):
         if bind is None or (obj is None and inspect.isfunction(self.function)):
             return self
         bound = bind(self.function, obj, owner)
-        options = cast("TaskOptions", {"name": self.name, **self._options})
-        return type(self)(bound, **options)
+        task = type(self)(bound, **cast("TaskOptions", {"name": self.name, **self._options}))
+        task._after = self._after
+        return task
 
 
 def _rebuild(
     kind: type[BaseTask[..., object]],
-    function: Callable[..., object],
+    shipped: TaskFunction,
     options: TaskOptions,
     after: tuple[object, ...],
 ) -> BaseTask[..., object]:
-    task = kind(function, **options)
+    task = kind(shipped.original(), **options)
     task._after = after
     return task
 
@@ -435,6 +447,18 @@ def _note_end(item: WorkItem[R], scope: RunScope | None, state: State[object]) -
     owner = None if scope is None else owner_of(scope)
     if owner is not None:
         owner.note_end(item.task_run, state)
+
+
+def _futures(name: str, wait_for: object) -> tuple[Future[object], ...]:
+    futures = (wait_for,) if isinstance(wait_for, Future) else wait_for
+    if isinstance(futures, Iterable) and not isinstance(futures, str):
+        found = tuple(futures)
+        if all(isinstance(each, Future) for each in found):
+            return found
+    raise TypeError(
+        f"{name}.submit(wait_for={wait_for!r}): give the futures to wait for, as in "
+        "wait_for=[first, second]"
+    )
 
 
 class _Anything:

@@ -24,6 +24,10 @@ class TaskFunction(functools.partial[Any]):
             return cls(function.__func__, function.__self__)
         return cls(function)
 
+    def original(self) -> Callable[..., object]:
+        """Return the function that this was made of."""
+        return MethodType(self.func, self.args[0]) if self.args else self.func
+
     def __reduce__(self) -> str | tuple[Any, ...]:
         function = self.func
         module, name = function.__module__, getattr(function, "__qualname__", "")

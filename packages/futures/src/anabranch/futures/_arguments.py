@@ -112,7 +112,7 @@ def scan(values: Iterable[object]) -> Scan:
             elif kind is Quoted:
                 is_plain = False
             else:
-                inner = _children(value)
+                inner = children(value)
                 if inner is not None and id(value) not in seen:
                     seen.add(id(value))
                     stack.append(iter(inner))
@@ -124,7 +124,8 @@ def scan(values: Iterable[object]) -> Scan:
     return Scan(tuple(upstreams.values()), tuple(tolerated.values()), is_plain=False)
 
 
-def _children(value: object) -> Iterable[object] | None:
+def children(value: object) -> Iterable[object] | None:
+    """Return what is directly inside a container that is looked into; None for all else."""
     kind = type(value)
     if kind is list or kind is tuple or kind is set or kind is frozenset:
         return cast("Iterable[object]", value)
@@ -230,7 +231,7 @@ class _Rebuilding:
             return self._done[id(value)]
         if (replacement := self._replace(value)) is not LOOK_INSIDE:
             return replacement
-        if _children(value) is None:
+        if children(value) is None:
             return value
         self._done[id(value)] = value
         self._done[id(value)] = rebuilt = self._rebuild(value)

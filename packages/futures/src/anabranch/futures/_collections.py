@@ -76,6 +76,12 @@ class FutureList(Future[list[R]], Sequence[Future[R]]):
             return Cancellation.CANNOT_STOP
         return Cancellation.WILL_STOP
 
+    def observe(self) -> None:
+        """Count the futures as looked at, too."""
+        super().observe()
+        for future in self._futures:
+            future.observe()
+
     def missing(self) -> Iterable[Future[object]]:
         """Return the futures of the list that are not done."""
         return [future for future in self._futures if not future.done()]

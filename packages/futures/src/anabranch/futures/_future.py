@@ -124,7 +124,7 @@ class Future(Generic[R_co]):
     def state(self) -> State[R_co] | Unfinished:
         """How the run is doing now."""
         if self._state is not None:
-            self._observed = True
+            self.observe()
             return self._state
         if self._running_since is not None:
             return Running(timestamp=self._running_since)
@@ -161,7 +161,7 @@ class Future(Generic[R_co]):
         Raises:
             WouldDeadlockError: This thread runs an event loop that the run needs.
         """
-        self._observed = True
+        self.observe()
         return self.join(timeout)
 
     @overload
@@ -220,7 +220,7 @@ class Future(Generic[R_co]):
         Returns:
             How the run ended, or None if it has not within the timeout.
         """
-        self._observed = True
+        self.observe()
         with anyio.move_on_after(timeout):
             await self.join_async()
         return self._state
@@ -229,7 +229,7 @@ class Future(Generic[R_co]):
         return self._result_async().__await__()
 
     async def _result_async(self) -> R_co:
-        self._observed = True
+        self.observe()
         state = await self.join_async()
         if isinstance(state, Completed) and not state.is_local:
             return await anyio.to_thread.run_sync(state.result)
@@ -327,6 +327,10 @@ class Future(Generic[R_co]):
                 self._callbacks.remove(callback)
 
     # ------------------------------------------------------------------ for runners
+
+    def observe(self) -> None:
+        """For engines: count as looked at."""
+        self._observed = True
 
     def was_observed(self) -> bool:
         """For engines: whether anyone has looked at how the run ended."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 import anyio
 
@@ -13,6 +14,10 @@ from anabranch.futures._work import Backend
 
 if TYPE_CHECKING:
     from anabranch.futures._runner import TaskRunner
+
+
+#: How long a loop that is asked to end may stand still before it is abandoned, in seconds.
+_PATIENCE: Final = 1.0
 
 
 @final
@@ -46,7 +51,7 @@ class RunnerHost:
         # The loop thread raises the user's exception too. What that adds to the traceback is taken
         # off again, for the user's thread is the one that shows it.
         traceback = None if error is None else error.__traceback__
-        self._error = error
+        self._error = leaving = _passable(error)
         if self._loop is not None:
             self._loop.call_soon(self._user_left.set)
         try:
@@ -55,9 +60,9 @@ class RunnerHost:
             if self._thread.is_alive():  # Ctrl-C in this thread, while it waits.
                 self._leave_in_a_hurry()
                 raise
-            if raised is not error:
+            if raised is not leaving:
                 raise
-            error.__traceback__ = traceback
+            raised.__traceback__ = traceback
         finally:
             self._error = None
 
@@ -66,9 +71,18 @@ class RunnerHost:
         if self._loop is not None:
             self._loop.call_soon(self._scope.cancel)
         while self._thread.is_alive():
-            # What it raises now is not news; and a second Ctrl-C must not leave half of it behind.
-            with suppress(Exception, KeyboardInterrupt):
-                self._thread.join()
+            # A second Ctrl-C must not leave half of it behind.
+            with suppress(KeyboardInterrupt):
+                if not self._thread.wait(_PATIENCE) and not self._loop_turns():
+                    message = "Abandoned the event loop of the runner: a task blocks it"
+                    self._runner.logger.warning(message)
+                    return
+
+    def _loop_turns(self) -> bool:
+        turned = threading.Event()
+        if self._loop is not None:
+            self._loop.call_soon(turned.set)
+        return self._loop is None or turned.wait(_PATIENCE) or not self._thread.is_alive()
 
     async def _main(self, ready: Callable[[], None]) -> None:
         self._user_left = anyio.Event()
@@ -82,3 +96,8 @@ class RunnerHost:
                 await self._user_left.wait()
                 if self._error is not None:
                     raise self._error
+
+
+def _passable(error: BaseException | None) -> BaseException | None:
+    """Return an exception that a coroutine can raise in place of this one."""
+    return RuntimeError() if isinstance(error, StopIteration | StopAsyncIteration) else error

@@ -16,9 +16,11 @@ import anyio.to_thread
 import attrs
 
 from anabranch.futures._arguments import substitute
+from anabranch.futures._future import Future
 from anabranch.futures._loops import default_backend
 from anabranch.futures._scope import RunScope, current_scope
 from anabranch.futures._states import (
+    FINAL_STATES,
     Completed,
     Crashed,
     Failed,
@@ -102,7 +104,10 @@ def _attempt(item: WorkItem[R], command: Attempt, runner: TaskRunner | None) -> 
     try:
         with scope:
             args, kwargs = resolve_arguments(item)
-            return Completed(cast("R", item.function(*args, **kwargs)))
+            returned = item.function(*args, **kwargs)
+            if isinstance(returned, Future):
+                returned.join()
+            return _state_of_returned(returned)
     except BaseException as error:  # However a run ends is data for whoever waits for it.
         return state_of_error(error)
     finally:
@@ -116,10 +121,12 @@ async def _attempt_async(
     token = current_scope.set(scope)
     try:
         async with scope:
-            await _bring_over(item)
-            args, kwargs = resolve_arguments(item)
+            args, kwargs = await resolve_arguments_async(item)
             coroutine = cast("Coroutine[object, object, R]", item.function(*args, **kwargs))
-            return Completed(await coroutine)
+            returned: object = await coroutine
+            if isinstance(returned, Future):
+                await returned.join_async()
+            return _state_of_returned(returned)
     except anyio.get_cancelled_exc_class():
         raise  # The loop's own business; whoever cancelled this task knows how the run ended.
     except BaseExceptionGroup as group:
@@ -140,14 +147,6 @@ def _open_scope(item: WorkItem[R], command: Attempt, runner: TaskRunner | None) 
     return RunScope(context, runner, None if parent is None else parent.owner)
 
 
-async def _bring_over(item: WorkItem[R]) -> None:
-    """Fetch the values that lie elsewhere, without blocking the loop."""
-    for future in (*item.upstreams, *item.tolerated):
-        state = future.final_state()
-        if isinstance(state, Completed) and not state.is_local:
-            await anyio.to_thread.run_sync(state.result)
-
-
 def resolve_arguments(item: WorkItem[R]) -> tuple[tuple[object, ...], Mapping[str, object]]:
     """Return an item's arguments with the values of its futures, all of which have ended."""
     if item.is_plain:
@@ -158,6 +157,25 @@ def resolve_arguments(item: WorkItem[R]) -> tuple[tuple[object, ...], Mapping[st
         lambda future: future.final_state().result(),
         lambda future: future.final_state().result(raise_on_failure=False),
     )
+
+
+async def resolve_arguments_async(
+    item: WorkItem[R],
+) -> tuple[tuple[object, ...], Mapping[str, object]]:
+    """`resolve_arguments`, fetching what lies elsewhere without blocking the loop."""
+    for future in (*item.upstreams, *item.tolerated):
+        state = future.final_state()
+        if isinstance(state, Completed) and not state.is_local:
+            await anyio.to_thread.run_sync(state.result)
+    return resolve_arguments(item)
+
+
+def _state_of_returned(returned: object) -> State[R]:
+    """Return the state of a run that returned this: a state or a future stands for its outcome."""
+    outcome = returned.final_state() if isinstance(returned, Future) else returned
+    if isinstance(outcome, FINAL_STATES):
+        return cast("State[R]", outcome)
+    return Completed(cast("R", outcome))
 
 
 def state_of_error(error: BaseException) -> State[Never]:

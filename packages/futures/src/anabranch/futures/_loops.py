@@ -132,6 +132,10 @@ class LoopThread:
         """Whether the function has not ended."""
         return not self._ended.is_set()
 
+    def wait(self, timeout: float) -> bool:
+        """Wait until the function has ended, or the time is over; returns whether it has."""
+        return self._ended.wait(timeout)
+
     def join(self) -> None:
         """Wait until the function has ended.
 

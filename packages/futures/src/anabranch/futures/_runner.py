@@ -404,7 +404,11 @@ async def _unwrapped(exit_stack: AsyncExitStack) -> AsyncIterator[AsyncExitStack
                 body_error = error
                 raise
     except BaseExceptionGroup as group:
-        if body_error is None or not _holds_only(group, body_error):
+        interrupts = (KeyboardInterrupt, SystemExit)
+        interrupt = next((each for each in _leaves(group) if isinstance(each, interrupts)), None)
+        if interrupt is not None:
+            body_error = interrupt
+        elif body_error is None or not _holds_only(group, body_error):
             raise
     # Raised out here, it gets neither the group as its context nor loses a cause of its own.
     if body_error is not None:

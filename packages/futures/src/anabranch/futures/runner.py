@@ -7,11 +7,12 @@ failures from `RunError`.
 
 from __future__ import annotations
 
-from anabranch.futures._arguments import LOOK_INSIDE, rebuild, scan
+from anabranch.futures._arguments import LOOK_INSIDE, children, rebuild, scan
 from anabranch.futures._dependencies import failure_behind, upstream_failure, when_ready
 from anabranch.futures._future import BlockingSection, set_blocking_section
 from anabranch.futures._lifecycle import (
     resolve_arguments,
+    resolve_arguments_async,
     run_item,
     run_item_async,
     run_item_in_new_loop,
@@ -47,6 +48,7 @@ __all__ = [
     "Shipment",
     "Slot",
     "StoredValue",
+    "children",
     "current_scope",
     "default_backend",
     "describe",
@@ -60,6 +62,7 @@ __all__ = [
     "publish",
     "rebuild",
     "resolve_arguments",
+    "resolve_arguments_async",
     "root_cause",
     "run_item",
     "run_item_async",

@@ -26,11 +26,17 @@ class ConcurrentTaskRunner(TaskRunner):
         max_workers: How many sync tasks may be at work at a time. Async tasks are not counted.
 
     Raises:
-        ValueError: ``max_workers`` is less than 1.
+        TypeError: ``max_workers`` is no whole number.
+        ValueError: It is less than 1.
     """
 
     def __init__(self, max_workers: int = 40) -> None:
         super().__init__()
+        if not isinstance(max_workers, int):
+            raise TypeError(
+                f"ConcurrentTaskRunner(max_workers={max_workers!r}): it is a whole number, such "
+                "as 8; leave it out for 40"
+            )
         if max_workers < 1:
             raise ValueError(
                 f"ConcurrentTaskRunner(max_workers={max_workers!r}): at least one is needed; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import math
 import threading
 from collections import deque
@@ -13,7 +14,7 @@ from typing import Final, Protocol, TypeVarTuple, cast, final
 import anyio
 import trio
 
-from anabranch.futures import Cancelled, TaskRunner
+from anabranch.futures import Cancelled, Crashed, State, TaskRunner
 from anabranch.futures.runner import (
     EventLoop,
     in_task,
@@ -111,10 +112,11 @@ class Executor:
                 await self._bell.wait()
 
     def _start_child(self, run: LocalRun[object]) -> None:
-        if (item := run.item) is not None and item.variables is not None:
-            item.variables.run(mark_library, self.loop.backend)
+        if (item := run.item) is not None:
+            variables = item.variables or contextvars.copy_context()
+            variables.run(mark_library, self.loop.backend)
             # The child's context is a copy of the one that it is started in.
-            item.variables.run(self._nursery.start_soon, self._execute_child, run)
+            variables.run(self._nursery.start_soon, self._execute_child, run)
 
     def _close(self) -> None:
         self._is_closed = True
@@ -135,7 +137,9 @@ class Executor:
             return
         try:
             with scope:
-                run.end(upstream_failure(item) or await run_item_async(item, self._runner))
+                state = upstream_failure(item) or await run_item_async(item, self._runner)
+                run.end(state)
+                _pass_on_interrupt(state)
         except anyio.get_cancelled_exc_class():
             # On asyncio a task may raise this though nobody cancelled it. Then it ends alone.
             if anyio.current_effective_deadline() == -math.inf:
@@ -146,10 +150,11 @@ class Executor:
 
     def _execute_here(self, run: LocalRun[object]) -> None:
         item = run.item
-        if item is None or item.variables is None or not run.set_running():
+        if item is None or not run.set_running():
             return
-        item.variables.run(mark_library, None)
-        run.end(upstream_failure(item) or item.variables.run(run_item, item, self._runner))
+        variables = item.variables or contextvars.copy_context()
+        variables.run(mark_library, None)
+        run.end(upstream_failure(item) or variables.run(run_item, item, self._runner))
 
     def _note_thread_end(self) -> None:
         self._thread_ended.set()
@@ -163,3 +168,11 @@ class Executor:
                 await self._thread_ended.wait()
         for thread in ending:
             thread.join()  # It has said goodbye: all that is left to it is to vanish.
+
+
+def _pass_on_interrupt(state: State[object]) -> None:
+    """Raise a Ctrl-C that met an async task of the main thread: the program was meant."""
+    if isinstance(state, Crashed) and threading.current_thread() is threading.main_thread():
+        error = state.exception
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise error

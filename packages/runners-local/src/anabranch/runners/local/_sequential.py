@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -71,7 +72,11 @@ class SequentialTaskRunner(TaskRunner):
         run = LocalRun(item, loops, turns.let_pass)
         when_ready(item, lambda: turns.queue(run), run.end)
         if self.runs_in_place(item):
-            run.join()
+            try:
+                run.join()
+            except BaseException:  # Ctrl-C. The run is not known to the runner yet.
+                run.cancel()
+                raise
         return run
 
     def _run_in_place(self, item: WorkItem[R]) -> Future[R]:
@@ -79,8 +84,8 @@ class SequentialTaskRunner(TaskRunner):
         run.set_running()
         for upstream in (*item.upstreams, *item.tolerated):
             upstream.join()
-        assert item.variables is not None, "an item that was made here has its variables"
-        state = upstream_failure(item) or item.variables.run(run_item, item, self)
+        variables = item.variables or contextvars.copy_context()
+        state = upstream_failure(item) or variables.run(run_item, item, self)
         run.end(state)
         if isinstance(state, Crashed) and not isinstance(state.exception, Exception):
             raise state.exception  # Ctrl-C or SystemExit: the caller's own thread was meant.
