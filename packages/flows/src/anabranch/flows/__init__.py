@@ -1,14 +1,15 @@
 """Flows and tasks: functions turned into tracked runs, on the task runner of your choice."""
 # The layers, bottom up: _options, _names, _mapping, _task_function, _logging |
-# _runnable | _flow_run | _subflow | _task, _flow.
+# _runnable | _flow_run | _subflow | _task, _flow | _decorators.
 
 from __future__ import annotations
 
-from anabranch.flows._flow import AsyncFlow, Flow, FlowDecorator, flow
+from anabranch.flows._decorators import FlowDecorator, TaskDecorator, flow, task
+from anabranch.flows._flow import AsyncFlow, Flow
 from anabranch.flows._logging import RunFormatter
 from anabranch.flows._options import FlowOptions, TaskOptions
 from anabranch.flows._runnable import Async, Runnable, Sync
-from anabranch.flows._task import AsyncTask, Task, TaskDecorator, task
+from anabranch.flows._task import AsyncTask, Task
 from anabranch.futures import (
     AnabranchError,
     Cancellation,

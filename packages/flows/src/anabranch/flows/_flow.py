@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Final, ParamSpec, Self, TypeVar, Unpack, cast, final, overload
+from typing import Any, Final, ParamSpec, Self, TypeVar, Unpack, cast, final
 
 import anyio
 import anyio.to_thread
@@ -22,7 +22,6 @@ from anabranch.futures.runner import (
     CallSignature,
     EventLoop,
     default_backend,
-    is_async_function,
     make_item,
     resolve_arguments,
     resolve_arguments_async,
@@ -67,7 +66,7 @@ class BaseFlow(Runnable[P, R_co]):
                 f"Flow {self.name!r} has a parameter named 'wait_for', which .submit() keeps for "
                 "itself; give the parameter another name"
             )
-        self._task_runner = _as_runner(options.get("task_runner", ConcurrentTaskRunner))
+        self._task_runner = as_runner(options.get("task_runner", ConcurrentTaskRunner))
 
     @property
     def task_runner(self) -> TaskRunner:
@@ -79,7 +78,7 @@ class BaseFlow(Runnable[P, R_co]):
 
     @task_runner.setter
     def task_runner(self, value: TaskRunner | Callable[[], TaskRunner], /) -> None:
-        self._task_runner = _as_runner(value)
+        self._task_runner = as_runner(value)
 
     def with_options(self, **options: Unpack[FlowOptions]) -> Self:
         """Return the same flow with some options changed."""
@@ -166,8 +165,8 @@ class Flow(Sync[P, R_co], BaseFlow[P, R_co]):
                     run.conclude(returned)
                     for value in run.values_to_fetch():
                         value.result()
-            except Exception:
-                run.scope.join()  # The runner has ended its runs: only subflows may be left.
+            except Exception:  # Whatever the body raised, the runner has ended its runs by now.
+                run.scope.join()  # Only subflows may be left.
                 raise
         return cast("State[R_co]", run.state)
 
@@ -218,7 +217,7 @@ class AsyncFlow(Async[P, R_co], BaseFlow[P, R_co]):
                     run.conclude(returned)
                     for value in run.values_to_fetch():
                         await anyio.to_thread.run_sync(value.result)
-            except Exception:
+            except Exception:  # Whatever the body raised, the runner has ended its runs by now.
                 with anyio.CancelScope(shield=True):
                     await run.scope.join_async()  # Only subflows may be left.
                 raise
@@ -246,7 +245,7 @@ class AsyncFlow(Async[P, R_co], BaseFlow[P, R_co]):
         )
 
 
-def _as_runner(value: object) -> TaskRunner:
+def as_runner(value: object) -> TaskRunner:
     """Return the runner that an option stands for.
 
     Raises:
@@ -261,55 +260,3 @@ def _as_runner(value: object) -> TaskRunner:
         f"{value!r} is no task runner: give an instance or a class, as in "
         "`task_runner=SequentialTaskRunner()`, or a callable that returns one"
     )
-
-
-class _Anything:
-    """No function returns this, so only ``-> Any`` and ``-> Never`` match it."""
-
-
-@final
-class FlowDecorator:
-    """Turns functions into flows; `flow` is the one that everybody uses.
-
-    ``@flow`` and ``@flow(name=..., task_runner=...)`` both work, on functions and on coroutine
-    functions. Without a function it returns a decorator with these options, which can be kept and
-    used again.
-    """
-
-    def __init__(self, **options: Unpack[FlowOptions]) -> None:
-        check_options("flow", options, FlowOptions)
-        self._options = options
-
-    @overload
-    def __call__(self, function: Callable[P, _Anything], /) -> Flow[P, Any]: ...
-    @overload
-    def __call__(  # type: ignore[overload-overlap]  # A coroutine is also some `R`; this comes first.
-        self, function: Callable[P, Coroutine[Any, Any, R]], /
-    ) -> AsyncFlow[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> Flow[P, R]: ...
-    @overload
-    def __call__(self, /, **options: Unpack[FlowOptions]) -> FlowDecorator: ...
-    def __call__(self, function: object = None, /, **options: Any) -> object:
-        """Make a flow of a function, or a decorator of options.
-
-        Raises:
-            TypeError: What is decorated is no function, an option is unknown, or the task runner
-                is none.
-        """
-        all_options = cast("FlowOptions", {**self._options, **options})
-        if function is None:
-            if "task_runner" in all_options:
-                all_options["task_runner"] = _as_runner(all_options["task_runner"])
-            return FlowDecorator(**all_options)
-        if not callable(function):
-            raise TypeError(
-                f"@flow cannot decorate {function!r}: use it on a function, as in "
-                "`@flow` or `@flow(name='extract')`"
-            )
-        kind = AsyncFlow if is_async_function(function) else Flow
-        return kind(function, **all_options)
-
-
-#: Turns a function into a flow; see `FlowDecorator`.
-flow: Final = FlowDecorator()

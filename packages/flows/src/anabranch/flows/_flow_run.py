@@ -185,9 +185,9 @@ class ActiveFlowRun:
         self._log_start()
         try:
             yield
-        except Exception as error:
+        except Exception as error:  # Whatever the flow raised is its failure.
             self.state = Failed(error, message=describe(error))
-        except BaseException as error:
+        except BaseException as error:  # Ctrl-C and the like end the flow and the program.
             self.state = Cancelled(
                 exception=error, message=f"The flow run was ended by {describe(error)}"
             )
@@ -204,7 +204,7 @@ class ActiveFlowRun:
         token = current_scope.set(self.scope)
         try:
             yield
-        except BaseException:
+        except BaseException:  # However the body was left.
             self.scope.cancel()
             raise
         finally:

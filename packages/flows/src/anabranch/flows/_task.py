@@ -54,7 +54,6 @@ from anabranch.futures.runner import (
     CallSignature,
     RunScope,
     current_scope,
-    is_async_function,
     make_item,
     new_run_id,
     run_item,
@@ -459,53 +458,3 @@ def _futures(name: str, wait_for: object) -> tuple[Future[object], ...]:
         f"{name}.submit(wait_for={wait_for!r}): give the futures to wait for, as in "
         "wait_for=[first, second]"
     )
-
-
-class _Anything:
-    """No function returns this, so only ``-> Any`` and ``-> Never`` match it."""
-
-
-@final
-class TaskDecorator:
-    """Turns functions into tasks; `task` is the one that everybody uses.
-
-    ``@task`` and ``@task(name=..., tags=...)`` both work, on functions, coroutine functions and
-    methods. Without a function it returns a decorator with these options, which can be kept and
-    used again.
-    """
-
-    def __init__(self, **options: Unpack[TaskOptions]) -> None:
-        check_options("task", options, TaskOptions)
-        self._options = options
-
-    @overload
-    def __call__(self, function: Callable[P, _Anything], /) -> Task[P, Any]: ...
-    @overload
-    def __call__(  # type: ignore[overload-overlap]  # A coroutine is also some `R`; this comes first.
-        self, function: Callable[P, Coroutine[Any, Any, R]], /
-    ) -> AsyncTask[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
-    @overload
-    def __call__(self, /, **options: Unpack[TaskOptions]) -> TaskDecorator: ...
-    def __call__(self, function: object = None, /, **options: Any) -> object:
-        """Make a task of a function, or a decorator of options.
-
-        Raises:
-            TypeError: What is decorated is no function, or an option is unknown.
-        """
-        all_options = cast("TaskOptions", {**self._options, **options})
-        if function is None:
-            return TaskDecorator(**all_options)
-        inner = unwrapped(function)
-        if not callable(inner):
-            raise TypeError(
-                f"@task cannot decorate {function!r}: use it on a function, as in "
-                "`@task` or `@task(name='extract')`"
-            )
-        kind = AsyncTask if is_async_function(inner) else Task
-        return kind(cast("Callable[..., Any]", function), **all_options)
-
-
-#: Turns a function into a task; see `TaskDecorator`.
-task: Final = TaskDecorator()

@@ -37,8 +37,8 @@ class RunnerHost:
         """Start the runner, and wait until it is started."""
         try:
             self._thread.start()
-        except BaseException:
-            if self._thread.is_alive():  # Ctrl-C in this thread, while it waits.
+        except BaseException:  # What the runner raised, or
+            if self._thread.is_alive():  # Ctrl-C in this thread, as it waits.
                 self._leave_in_a_hurry()
             raise
 
@@ -56,8 +56,8 @@ class RunnerHost:
             self._loop.call_soon(self._user_left.set)
         try:
             self._thread.join()
-        except BaseException as raised:
-            if self._thread.is_alive():  # Ctrl-C in this thread, while it waits.
+        except BaseException as raised:  # What the runner was left by, or
+            if self._thread.is_alive():  # Ctrl-C in this thread, as it waits.
                 self._leave_in_a_hurry()
                 raise
             if raised is not leaving:

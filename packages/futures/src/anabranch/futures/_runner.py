@@ -229,7 +229,7 @@ class TaskRunner(abc.ABC):
             if error is None:
                 try:
                     await self._join()
-                except BaseException:
+                except BaseException:  # Cancelled, or interrupted.
                     await self._cancel_and_join(in_a_hurry=True)
                     raise
             else:
@@ -400,7 +400,7 @@ async def _unwrapped(exit_stack: AsyncExitStack) -> AsyncIterator[AsyncExitStack
         async with exit_stack:
             try:
                 yield exit_stack
-            except BaseException as error:
+            except BaseException as error:  # Whatever it is comes out again.
                 body_error = error
                 raise
     except BaseExceptionGroup as group:
