@@ -11,7 +11,7 @@ from typing import Any, Final, ParamSpec, Self, TypeVar, Unpack, cast, final
 import anyio
 import anyio.to_thread
 
-from anabranch.flows._flow_run import ActiveFlowRun, SubflowRun, outcomes_in
+from anabranch.flows._flow_run import ActiveFlowRun, SubflowRun, outcomes_in, values_to_fetch
 from anabranch.flows._names import docstring, flow_name, function_name
 from anabranch.flows._options import FlowOptions, check_options
 from anabranch.flows._runnable import Async, Runnable, Sync, WaitFor
@@ -159,11 +159,12 @@ class Flow(Sync[P, R_co], BaseFlow[P, R_co]):
                     with run.entered():
                         returned = function(*args, **kwargs)
                         run.scope.join()
-                        for outcome in outcomes_in(returned):
+                        outcomes = outcomes_in(returned)
+                        for outcome in outcomes:
                             if isinstance(outcome, Future):
                                 outcome.join()
-                    run.conclude(returned)
-                    for value in run.values_to_fetch():
+                    run.conclude(returned, outcomes)
+                    for value in values_to_fetch(outcomes):
                         value.result()
             except Exception:  # Whatever the body raised, the runner has ended its runs by now.
                 run.scope.join()  # Only subflows may be left.
@@ -211,11 +212,12 @@ class AsyncFlow(Async[P, R_co], BaseFlow[P, R_co]):
                     with run.entered():
                         returned = await function(*args, **kwargs)
                         await run.scope.join_async()
-                        for outcome in outcomes_in(returned):
+                        outcomes = outcomes_in(returned)
+                        for outcome in outcomes:
                             if isinstance(outcome, Future):
                                 await outcome.join_async()
-                    run.conclude(returned)
-                    for value in run.values_to_fetch():
+                    run.conclude(returned, outcomes)
+                    for value in values_to_fetch(outcomes):
                         await anyio.to_thread.run_sync(value.result)
             except Exception:  # Whatever the body raised, the runner has ended its runs by now.
                 with anyio.CancelScope(shield=True):

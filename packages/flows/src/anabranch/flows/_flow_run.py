@@ -11,7 +11,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final, TypeVar, cast, final
+from typing import Final, TypeAlias, TypeVar, cast, final
 
 from anabranch.flows._logging import (
     engine_logger,
@@ -46,6 +46,9 @@ from anabranch.futures.runner import (
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+
+#: What decides how a flow that returns it ends.
+Outcome: TypeAlias = Future[object] | State[object]
 
 #: How many failures a flow run keeps for its final state; the others are only counted.
 KEPT_FAILURES: Final = 10
@@ -210,15 +213,16 @@ class ActiveFlowRun:
         finally:
             current_scope.reset(token)
 
-    def conclude(self, returned: object) -> None:
+    def conclude(self, returned: object, outcomes: Iterable[Outcome]) -> None:
         """Derive the final state from what the flow returned and how its runs ended.
 
-        All of its runs have ended, and those among what it returned.
+        All of its runs have ended.
+
+        Args:
+            returned: What the flow returned.
+            outcomes: The `outcomes_in` that; they have ended as well.
         """
-        states = [
-            outcome.final_state() if isinstance(outcome, Future) else outcome
-            for outcome in outcomes_in(returned)
-        ]
+        states = [_state_of(outcome) for outcome in outcomes]
         if states:
             failures = [
                 state.exception
@@ -233,16 +237,6 @@ class ActiveFlowRun:
         else:
             self._warn_of_unseen_failures()
             self.state = Completed(returned)
-
-    def values_to_fetch(self) -> list[Completed[object]]:
-        """Return the outcomes in the final state whose values lie where the runner will end."""
-        match self.state:
-            case Completed(returned) | Failed(returned=returned):
-                outcomes = outcomes_in(returned)
-            case _:
-                outcomes = []
-        states = [each.final_state() if isinstance(each, Future) else each for each in outcomes]
-        return [each for each in states if isinstance(each, Completed) and not each.is_local]
 
     # ------------------------------------------------------------------ log lines
 
@@ -298,20 +292,34 @@ def owner_of(scope: RunScope) -> ActiveFlowRun | None:
     return cast("ActiveFlowRun | None", scope.owner)
 
 
-def outcomes_in(returned: object) -> list[Future[object] | State[object]]:
+def outcomes_in(returned: object) -> list[Outcome]:
     """Return the futures and the states in what a flow returned, at any depth."""
-    found: list[Future[object] | State[object]] = []
-    waiting, seen = [returned], set[int]()
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, FutureList):
-            found.extend(reversed(value))
-        elif isinstance(value, (Future, *FINAL_STATES)):
-            found.append(value)
-        elif id(value) not in seen and (inside := children(value)) is not None:
-            seen.add(id(value))
-            waiting.extend(inside)
-    return found[::-1]
+    found: list[Outcome] = []
+    stack: list[Iterator[object]] = [iter((returned,))]
+    seen: set[int] = set()
+    while stack:
+        for value in stack[-1]:
+            if isinstance(value, FutureList):
+                found.extend(value)
+            elif isinstance(value, (Future, *FINAL_STATES)):
+                found.append(value)
+            elif id(value) not in seen and (inside := children(value)) is not None:
+                seen.add(id(value))
+                stack.append(iter(inside))
+                break
+        else:
+            stack.pop()
+    return found
+
+
+def values_to_fetch(outcomes: Iterable[Outcome]) -> list[Completed[object]]:
+    """Return those outcomes whose values lie where the runner is about to end."""
+    states = [_state_of(outcome) for outcome in outcomes]
+    return [each for each in states if isinstance(each, Completed) and not each.is_local]
+
+
+def _state_of(outcome: Outcome) -> State[object]:
+    return outcome.final_state() if isinstance(outcome, Future) else outcome
 
 
 def _aggregate(ends: Counter[StateType], failures: list[BaseException], returned: R) -> State[R]:

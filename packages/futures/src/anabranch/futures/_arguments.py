@@ -127,6 +127,8 @@ def scan(values: Iterable[object]) -> Scan:
 def children(value: object) -> Iterable[object] | None:
     """Return what is directly inside a container that is looked into; None for all else."""
     kind = type(value)
+    if kind in _ATOMS:
+        return None
     if kind is list or kind is tuple or kind is set or kind is frozenset:
         return cast("Iterable[object]", value)
     if kind is dict:

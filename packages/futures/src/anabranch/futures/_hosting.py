@@ -55,7 +55,8 @@ class RunnerHost:
         if self._loop is not None:
             self._loop.call_soon(self._user_left.set)
         try:
-            self._thread.join()
+            if error is None or isinstance(error, Exception) or self._ends():
+                self._thread.join()
         except BaseException as raised:  # What the runner was left by, or
             if self._thread.is_alive():  # Ctrl-C in this thread, as it waits.
                 self._leave_in_a_hurry()
@@ -70,13 +71,18 @@ class RunnerHost:
         self._is_unwanted = True
         if self._loop is not None:
             self._loop.call_soon(self._scope.cancel)
+        self._ends()
+
+    def _ends(self) -> bool:
+        """Wait until the loop has ended, and say so; unless it stands still: then give it up."""
         while self._thread.is_alive():
             # A second Ctrl-C must not leave half of it behind.
             with suppress(KeyboardInterrupt):
                 if not self._thread.wait(_PATIENCE) and not self._loop_turns():
                     message = "Abandoned the event loop of the runner: a task blocks it"
                     self._runner.logger.warning(message)
-                    return
+                    return False
+        return True
 
     def _loop_turns(self) -> bool:
         turned = threading.Event()

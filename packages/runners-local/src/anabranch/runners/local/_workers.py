@@ -80,17 +80,25 @@ class WorkerThreads:
 
     def leaving(self) -> list[threading.Thread]:
         """Return the threads that are about to end: all but those stuck in an abandoned run."""
-        return [worker.thread for worker in list(self._workers) if not worker.is_stuck()]
+        # Ctrl-C may have come between the making of a thread and its start.
+        return [
+            worker.thread
+            for worker in list(self._workers)
+            if worker.thread.is_alive() and not worker.is_stuck()
+        ]
 
     def take(self) -> LocalRun[object] | None:
         """Wait for a run and return it; None if there is nothing more to do for this thread."""
         with self._lock:
-            if len(self._workers) - self._blocked > self._max_workers:
-                return None  # The one that this thread stood in for is back.
+            if self._has_surplus():
+                return None
             self._idle += 1
         is_run = self._tokens.get()
         with self._lock:
             self._idle -= 1
+            if is_run and self._has_surplus():
+                self._tokens.put(True)  # For one of the others.
+                return None
             self._queued -= is_run
         if not is_run:
             return None
@@ -98,6 +106,10 @@ class WorkerThreads:
             return self._nested.popleft()
         except IndexError:
             return self._fresh.popleft()
+
+    def _has_surplus(self) -> bool:
+        # Those are back for whom others had been standing in.
+        return len(self._workers) - self._blocked > self._max_workers
 
     def leave(self, worker: _Worker) -> None:
         """Let a thread go."""
