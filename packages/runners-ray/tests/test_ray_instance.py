@@ -5,6 +5,7 @@ Each test is a script in a process of its own, for Ray allows a process one inst
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -206,14 +207,29 @@ def test_ray_connects_to_an_instance_elsewhere(tmp_path: Path) -> None:
 
 
 def test_ray_that_does_not_start_leaves_nothing(tmp_path: Path) -> None:
-    """If Ray refuses to start, its error comes out; the next start works, with a dashboard."""
+    """If Ray refuses to start, its error comes out, and the next start works."""
     printed, _ = _run(
         """
         with raises(RuntimeError, "no_such_setting"):
             RayTaskRunner(init_kwargs={"no_such_setting": 1}).__enter__()
         assert leftovers() == [], leftovers()
-        with RayTaskRunner(init_kwargs={"num_cpus": 1, "include_dashboard": True}) as runner:
+        with RayTaskRunner(init_kwargs={"num_cpus": 1}) as runner:
             assert runner.submit(same, 5).result() == 5
+        """,
+        tmp_path,
+    )
+    assert printed[-1] == "INFO Using Ray cluster with 1 node"
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("aiohttp_cors") is None, reason="ray[default] is not installed"
+)
+def test_ray_tells_where_its_dashboard_is(tmp_path: Path) -> None:
+    """The link of the dashboard is logged, if one is asked for."""
+    printed, _ = _run(
+        """
+        with RayTaskRunner(init_kwargs={"num_cpus": 1, "include_dashboard": True}):
+            pass
         """,
         tmp_path,
     )
