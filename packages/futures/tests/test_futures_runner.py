@@ -252,7 +252,9 @@ def test_work_is_refused_outside_a_start() -> None:
 def test_statistics_count_what_there_is_to_do() -> None:
     """The snapshot counts what was submitted, what waits and what is being executed."""
     with ManualTaskRunner() as runner:
-        assert str(runner.statistics()) == "RunnerStatistics(submitted=0, pending=0, running=0)"
+        assert str(runner.statistics()) == (
+            "RunnerStatistics(submitted=0, pending=0, running=0, abandoned=0)"
+        )
         for _ in range(3):
             runner.submit(add, 1)
         one, two, three = runner.runs

@@ -18,7 +18,6 @@ from anabranch.futures import (
     FlowRun,
     Future,
     RunContext,
-    SystemClock,
     TaskRun,
     allow_failure,
 )
@@ -162,23 +161,6 @@ def test_who_is_running_travels(travels: object) -> None:
 def test_the_attempts_of_a_run_are_counted_from_one() -> None:
     """A context is of the first attempt unless it says otherwise."""
     assert RunContext().attempt == 1
-
-
-def test_the_system_clock_goes_forward() -> None:
-    """The machine's clock never goes back, and no sleep is negative."""
-    clock = SystemClock()
-    before = clock.now()
-    clock.sleep(0)
-    assert clock.now() >= before
-
-
-@pytest.mark.anyio
-async def test_the_system_clock_suspends_tasks() -> None:
-    """An async sleep lets others run meanwhile."""
-    clock = SystemClock()
-    before = clock.now()
-    await clock.sleep_async(0)
-    assert clock.now() >= before
 
 
 def test_futures_in_an_item_may_have_ended() -> None:

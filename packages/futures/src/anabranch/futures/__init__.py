@@ -36,6 +36,12 @@ from anabranch.futures._exceptions import (
 )
 from anabranch.futures._future import Cancellation, Future
 from anabranch.futures._publish import publish
+from anabranch.futures._retries import (
+    RetryCondition,
+    RetryDelay,
+    RetryPolicy,
+    exponential_backoff,
+)
 from anabranch.futures._runner import ConcurrencyType, RunnerStatistics, TaskRunner
 from anabranch.futures._states import (
     Cancelled,
@@ -72,6 +78,9 @@ __all__ = [
     "Pending",
     "RemoteExceptionError",
     "ResultUnavailableError",
+    "RetryCondition",
+    "RetryDelay",
+    "RetryPolicy",
     "Retrying",
     "RunCancelledError",
     "RunContext",
@@ -96,6 +105,7 @@ __all__ = [
     "WouldDeadlockError",
     "allow_failure",
     "as_completed",
+    "exponential_backoff",
     "gather",
     "lift",
     "quote",

@@ -5,21 +5,25 @@ from __future__ import annotations
 import enum
 import logging
 import threading
-from collections import deque
+import time
 from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, TypeVar, cast, overload
 
 import anyio
 import anyio.to_thread
 
+from anabranch.futures._blocking import this_thread, wait_for_end
+from anabranch.futures._callbacks import Callback, call, call_all
+from anabranch.futures._clock import SYSTEM_CLOCK, current_clock
 from anabranch.futures._exceptions import NotFinishedError, WouldDeadlockError
 from anabranch.futures._loops import EventLoop, running_loop
-from anabranch.futures._states import Completed, Pending, Running
+from anabranch.futures._states import Completed, Pending, Retrying, Running
 
 if TYPE_CHECKING:
     from anabranch.futures._states import State, Unfinished
-    from anabranch.futures._work import TaskRun
+    from anabranch.futures._work import Listener, TaskRun
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -35,35 +39,6 @@ class Cancellation(enum.Enum):
     """The run has been told to stop and will end soon."""
     CANNOT_STOP = "cannot stop"
     """The run is over already, or is out of reach, such as a thread in foreign code."""
-
-
-class BlockingSection:
-    """What a runner puts around the waits of its own worker threads.
-
-    A worker thread that waits holds a place in its pool. The pool may lend the place to another
-    while it waits, or have the thread run what it waits for.
-    """
-
-    def wait(self, future: Future[object], timeout: float | None = None) -> None:
-        """Return when ``future`` is done, or the time is over: park, or run what it waits for."""
-        future.park(timeout)
-
-
-class _Thread(threading.local):
-    """What the engine keeps for each thread."""
-
-    section: BlockingSection | None = None
-    draining: deque[tuple[Callable[[Future[object]], object], Future[object]]] | None = None
-
-
-_thread = _Thread()
-
-
-def set_blocking_section(section: BlockingSection | None) -> BlockingSection | None:
-    """For runners: have this thread's waits go through ``section``; returns the one before."""
-    before = _thread.section
-    _thread.section = section
-    return before
 
 
 class Future(Generic[R_co]):
@@ -86,26 +61,43 @@ class Future(Generic[R_co]):
     __slots__ = (
         "__weakref__",
         "_callbacks",
+        "_created",
+        "_earlier",
+        "_listener",
         "_lock",
         "_loops",
         "_observed",
+        "_retrying",
         "_running_since",
         "_state",
         "task_run",
     )
 
-    def __init__(self, task_run: TaskRun, *, loops: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self,
+        task_run: TaskRun,
+        *,
+        loops: frozenset[int] = frozenset(),
+        listener: Listener | None = None,
+    ) -> None:
         """Make a pending future.
 
         Args:
             task_run: Which run this is the future of.
             loops: The threads of the event loops without which the run cannot go on. A blocking
                 wait in one of them could never end, so it raises.
+            listener: Told whenever the run becomes Running or Retrying.
         """
         self.task_run = task_run
         self._state: State[R_co] | None = None
-        self._running_since: datetime | None = None
-        self._callbacks: list[Callable[[Future[object]], object]] | None = None
+        # Seconds since the epoch: a datetime costs more than all the rest, and few are looked at.
+        self._created = time.time()
+        self._running_since: float | None = None
+        self._retrying: Retrying | None = None
+        # Of the attempts before the present one.
+        self._earlier: tuple[Running | Retrying, ...] = ()
+        self._listener = listener
+        self._callbacks: list[Callback] | None = None
         self._observed = False
         self._loops = loops
         self._lock = threading.Lock()
@@ -117,8 +109,8 @@ class Future(Generic[R_co]):
         return self._state is not None
 
     def is_running(self) -> bool:
-        """Whether the run has started and has not ended."""
-        return self._state is None and self._running_since is not None
+        """Whether an attempt is being made right now."""
+        return self._state is None and self._running_since is not None and self._retrying is None
 
     @property
     def state(self) -> State[R_co] | Unfinished:
@@ -126,9 +118,31 @@ class Future(Generic[R_co]):
         if self._state is not None:
             self.observe()
             return self._state
+        return self._unfinished()
+
+    @property
+    def history(self) -> tuple[State[R_co] | Unfinished, ...]:
+        """The states that the run has been in, the present one last.
+
+        Each has the time at which the run entered it.
+        """
+        states: list[State[R_co] | Unfinished] = [Pending(timestamp=_datetime(self._created))]
+        states.extend(self._earlier)
         if self._running_since is not None:
-            return Running(timestamp=self._running_since)
-        return Pending()
+            states.append(Running(timestamp=_datetime(self._running_since)))
+        if self._retrying is not None:
+            states.append(self._retrying)
+        if self._state is not None:
+            self.observe()
+            states.append(self._state)
+        return tuple(states)
+
+    def _unfinished(self) -> Unfinished:
+        if self._retrying is not None:
+            return self._retrying
+        if self._running_since is not None:
+            return Running(timestamp=_datetime(self._running_since))
+        return Pending(timestamp=_datetime(self._created))
 
     def __bool__(self) -> Never:
         raise TypeError(
@@ -137,7 +151,7 @@ class Future(Generic[R_co]):
         )
 
     def __repr__(self) -> str:
-        state = self._state or (Running() if self._running_since else Pending())
+        state = self._state or self._unfinished()
         return f"<{type(self).__name__} of {self.task_run.name!r}: {state}>"
 
     def __reduce__(self) -> Never:
@@ -221,16 +235,15 @@ class Future(Generic[R_co]):
             How the run ended, or None if it has not within the timeout.
         """
         self.observe()
-        with anyio.move_on_after(timeout):
-            await self.join_async()
-        return self._state
+        return await self.join_async(timeout)
 
     def __await__(self) -> Generator[Any, None, R_co]:
         return self._result_async().__await__()
 
     async def _result_async(self) -> R_co:
         self.observe()
-        state = await self.join_async()
+        await self.join_async()
+        state = self.final_state()
         if isinstance(state, Completed) and not state.is_local:
             return await anyio.to_thread.run_sync(state.result)
         return state.result()
@@ -239,11 +252,7 @@ class Future(Generic[R_co]):
         """For runners and engines: `wait`, without counting as a look at the outcome."""
         if self._state is None:
             self._refuse_deadlock()
-            section = _thread.section
-            if section is None:
-                self.park(timeout)
-            else:
-                section.wait(self, timeout)
+            wait_for_end(self, timeout)
         return self._state
 
     def _refuse_deadlock(self) -> None:
@@ -257,31 +266,49 @@ class Future(Generic[R_co]):
         """For runners: block this thread until the run has ended or the timeout is over."""
         done = threading.Lock()
         done.acquire()
+        pause = this_thread.pause
 
-        def wake(_: Future[object]) -> None:
-            done.release()
+        def wake(_: object = None) -> None:
+            if pause is not None:
+                pause.end()
+            with suppress(RuntimeError):  # By the end of the run and of the time, both.
+                done.release()
 
         self._add_callback(wake)
-        limit = -1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)
-        if not done.acquire(timeout=limit):
+        clock = current_clock.get()
+        if timeout is None:
+            done.acquire()
+        elif clock is SYSTEM_CLOCK:
+            if not done.acquire(timeout=min(max(timeout, 0), threading.TIMEOUT_MAX)):
+                self._remove_callback(wake)
+        else:
+            cancel_timer = clock.call_later(timeout, wake)
+            done.acquire()
+            cancel_timer()
             self._remove_callback(wake)
 
-    async def join_async(self) -> State[R_co]:
+    async def join_async(self, timeout: float | None = None) -> State[R_co] | None:
         """For runners and engines: `wait_async`, without counting as a look at the outcome."""
-        if self._state is None:
-            loop = cast(EventLoop, running_loop())
-            done = anyio.Event()
+        if self._state is not None:
+            return self._state
+        loop = cast(EventLoop, running_loop())
+        done = anyio.Event()
 
-            def wake(_: Future[object]) -> None:
-                loop.call_soon(done.set)
+        def wake(_: object = None) -> None:
+            loop.call_soon(done.set)
 
-            self._add_callback(wake)
-            try:
-                self.awaited()
-                await done.wait()
-            finally:
-                self._remove_callback(wake)
-        return cast("State[R_co]", self._state)
+        self._add_callback(wake)
+        cancel_timer = None
+        if timeout is not None:
+            cancel_timer = current_clock.get().call_later(timeout, wake)
+        try:
+            self.awaited()
+            await done.wait()
+        finally:
+            self._remove_callback(wake)
+            if cancel_timer is not None:
+                cancel_timer()
+        return self._state
 
     def missing(self) -> Iterable[Future[object]]:
         """For runners to override: return the runs that have to end before this one can."""
@@ -309,9 +336,9 @@ class Future(Generic[R_co]):
         It is called in the thread in which the run ends, or at once if it has ended already, so it
         should be quick and must not block. What it raises is logged.
         """
-        self._add_callback(cast("Callable[[Future[object]], object]", callback))
+        self._add_callback(callback)
 
-    def _add_callback(self, callback: Callable[[Future[object]], object]) -> None:
+    def _add_callback(self, callback: Callback) -> None:
         with self._lock:
             if self._state is None:
                 if self._callbacks is None:
@@ -319,9 +346,9 @@ class Future(Generic[R_co]):
                 else:
                     self._callbacks.append(callback)
                 return
-        _call(callback, self)
+        call(callback, self)
 
-    def _remove_callback(self, callback: Callable[[Future[object]], object]) -> None:
+    def _remove_callback(self, callback: Callback) -> None:
         with self._lock:
             if self._callbacks is not None and callback in self._callbacks:
                 self._callbacks.remove(callback)
@@ -347,17 +374,45 @@ class Future(Generic[R_co]):
         return self._state
 
     def set_running(self) -> bool:
-        """For runners: claim the run for execution.
+        """For runners: claim the run for an attempt.
 
         Returns:
-            Whether the caller is now the one to execute it. False if another has claimed it, or if
-            it has ended, having been cancelled.
+            Whether the caller is now the one to make it. False if another has claimed it, or if the
+            run has ended, having been cancelled.
         """
         with self._lock:
-            if self._running_since is not None or self._state is not None:
+            if self._state is not None:
                 return False
-            self._running_since = datetime.now(UTC)
-            return True
+            if self._running_since is not None:
+                if self._retrying is None:
+                    return False
+                before = Running(timestamp=_datetime(self._running_since))
+                self._earlier = (*self._earlier, before, self._retrying)
+                self._retrying = None
+            self._running_since = time.time()
+        if self._listener is not None:
+            self._tell(Running(timestamp=_datetime(self._running_since)))
+        return True
+
+    def set_retrying(self, state: Retrying) -> bool:
+        """For runners: take note that an attempt has failed, and another is to follow.
+
+        Returns:
+            Whether the run now waits for that. False if no attempt was being made.
+        """
+        with self._lock:
+            if not self.is_running():
+                return False
+            self._retrying = state
+        if self._listener is not None:
+            self._tell(state)
+        return True
+
+    def _tell(self, state: Running | Retrying) -> None:
+        try:
+            cast("Listener", self._listener)(self.task_run, state)
+        except Exception:  # A subscriber is never in the way of a run.
+            _logger.exception("A listener of run %r failed", self.task_run.name)
 
     def set_final(self, state: State[object]) -> bool:
         """For runners: end the run, and wake all that wait for it.
@@ -370,46 +425,36 @@ class Future(Generic[R_co]):
         Returns:
             Whether this call ended the run.
         """
+        return self._end(state, even_if_running=True)
+
+    def set_final_unless_running(self, state: State[object]) -> bool:
+        """For runners: `set_final`, if no attempt is being made right now."""
+        return self._end(state, even_if_running=False)
+
+    def _end(self, state: State[object], *, even_if_running: bool) -> bool:
         with self._lock:
-            if self._state is not None:
+            if self._state is not None or (self.is_running() and not even_if_running):
                 return False
             self._state = cast("State[R_co]", state)
+            if self._retrying is not None and self._running_since is not None:
+                before = Running(timestamp=_datetime(self._running_since))
+                self._earlier = (*self._earlier, before, self._retrying)
+                self._retrying = self._running_since = None
             callbacks, self._callbacks = self._callbacks, None
+        self._listener = None
         self._loops = frozenset()
         if callbacks is not None:
-            _drain(self, callbacks)
+            call_all(self, callbacks)
         return True
 
+    def abandon(self, state: State[object]) -> bool:
+        """For runners to override: end the run although it may go on where it cannot be stopped.
 
-def _call(callback: Callable[[Future[object]], object], future: Future[object]) -> None:
-    try:
-        callback(future)
-    except Exception:  # A subscriber is never in the way of a run.
-        _logger.exception("A callback of run %r failed", future.task_run.name)
-
-
-def _drain(future: Future[object], callbacks: list[Callable[[Future[object]], object]]) -> None:
-    """Call callbacks, and those of the runs that they end, one after the other.
-
-    Were they nested, a long chain of runs that fail one by another would overflow the stack.
-    """
-    pending = _thread.draining
-    if pending is not None:
-        pending.extend((callback, future) for callback in callbacks)
-        return
-    _thread.draining = pending = deque((callback, future) for callback in callbacks)
-    try:
-        while pending:
-            _call(*pending.popleft())
-    finally:
-        _thread.draining = None
-        if pending:  # Ctrl-C in a callback. Those behind it wake others, who would wait for ever.
-            _drain_rest(pending)
+        Returns:
+            Whether this call ended the run.
+        """
+        return self.set_final(state)
 
 
-def _drain_rest(pending: deque[tuple[Callable[[Future[object]], object], Future[object]]]) -> None:
-    by_future: dict[Future[object], list[Callable[[Future[object]], object]]] = {}
-    for callback, future in pending:
-        by_future.setdefault(future, []).append(callback)
-    for future, callbacks in by_future.items():
-        _drain(future, callbacks)
+def _datetime(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

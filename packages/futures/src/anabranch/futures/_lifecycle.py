@@ -1,33 +1,43 @@
 """What happens to a task run, written once and without IO, and the drivers that make it happen.
 
 `lifecycle` is a generator: it yields what is to be done next and is sent how that went. It knows
-no thread, no event loop and no clock. A driver does what it asks for: `run_item` in the calling
-thread, `run_item_async` as an async task; both are used alike by the local runners and inside the
-workers of Dask and Ray.
+no thread, no event loop and no clock. A driver does what it asks for. `run_item` does so in the
+calling thread and `run_item_async` in the calling async task; both are used inside the workers of
+Dask and Ray as well. A runner that holds neither while a run waits for its next attempt drives the
+lifecycle itself, with `make_attempt` and `make_attempt_async`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Generator, Mapping
-from typing import TYPE_CHECKING, Never, TypeAlias, TypeVar, cast, final
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Never, TypeAlias, TypeVar, cast, final
 
 import anyio
 import anyio.to_thread
 import attrs
 
 from anabranch.futures._arguments import substitute
+from anabranch.futures._clock import SYSTEM_CLOCK, current_clock, current_hold
+from anabranch.futures._exceptions import RunTimedOutError
 from anabranch.futures._future import Future
-from anabranch.futures._loops import default_backend
+from anabranch.futures._loops import EventLoop, default_backend, running_loop
+from anabranch.futures._retries import NO_RETRIES, RetryPolicy
 from anabranch.futures._scope import RunScope, current_scope
 from anabranch.futures._states import (
     FINAL_STATES,
     Completed,
     Crashed,
     Failed,
+    Retrying,
+    Running,
     State,
+    TimedOut,
     describe,
 )
-from anabranch.futures._work import RunContext, WorkItem
+from anabranch.futures._time_limits import TimeLimiter, limit_by_thread, limited_async
+from anabranch.futures._timers import sleep, sleep_async
+from anabranch.futures._work import RunContext, TaskRun, WorkItem
 
 if TYPE_CHECKING:
     from anabranch.futures._runner import TaskRunner
@@ -38,17 +48,50 @@ R = TypeVar("R")
 @final
 @attrs.frozen
 class Attempt:
-    """Asks the driver to call the function once; it sends back the state that came of it."""
+    """Asks the driver to call the function once; it sends back the state that came of it.
+
+    Attributes:
+        number: Counts the attempts of the run from 1.
+        time_limit: How long it may take, in seconds; None for as long as it takes.
+    """
 
     number: int
+    time_limit: float | None = None
+
+
+@final
+@attrs.frozen
+class Delay:
+    """Asks the driver to let some time pass; it sends back nothing.
+
+    Attributes:
+        seconds: How much.
+        state: What the run is in meanwhile.
+    """
+
+    seconds: float
+    state: Retrying
 
 
 #: What a lifecycle may ask of its driver.
-Command: TypeAlias = Attempt
+Command: TypeAlias = Attempt | Delay
+
+#: A lifecycle under way.
+Lifecycle: TypeAlias = Generator[Command, "State[Any] | None", "State[Any]"]
+
+#: Is told that a run waits for another attempt, and then that it makes it.
+Progress: TypeAlias = Callable[[Running | Retrying], object]
 
 
-def lifecycle() -> Generator[Command, State[R], State[R]]:
+def lifecycle(
+    retry: RetryPolicy = NO_RETRIES, time_limit: float | None = None, first_attempt: int = 1
+) -> Lifecycle:
     """Yield what is to be done for one task run, step by step.
+
+    Args:
+        retry: When the run is tried again.
+        time_limit: How long each attempt may take, in seconds.
+        first_attempt: The number of the attempt to begin with; those before it were lost.
 
     Yields:
         The next thing to do. The driver sends back how it went.
@@ -56,54 +99,137 @@ def lifecycle() -> Generator[Command, State[R], State[R]]:
     Returns:
         How the run ended.
     """
-    return (yield Attempt(number=1))
+    number = first_attempt
+    while True:
+        state = yield Attempt(number, time_limit)
+        assert state is not None, "the driver answers an attempt with a state"
+        try:
+            if not retry.wants_retry(number, state):
+                return state
+            seconds = retry.delay_before(number)
+        except Exception as error:  # The policy is the user's code.
+            assert not isinstance(state, Completed), "nothing is asked of those that completed"
+            error.__cause__ = state.exception
+            return Failed(error, message=f"The retry policy failed: {describe(error)}")
+        message = f"Attempt {number} of {retry.retries + 1} ended in state {state}"
+        yield Delay(seconds, Retrying(message=message))
+        number += 1
 
 
-def run_item(item: WorkItem[R], runner: TaskRunner | None = None) -> State[R]:
+def lifecycle_of(item: WorkItem[object], first_attempt: int = 1) -> Lifecycle:
+    """Return the lifecycle of an item."""
+    return lifecycle(item.retry, item.time_limit, first_attempt)
+
+
+# ---------------------------------------------------------------------------- drivers
+
+
+def run_item(
+    item: WorkItem[R],
+    runner: TaskRunner | None = None,
+    *,
+    first_attempt: int = 1,
+    progress: Progress | None = None,
+    limiter: TimeLimiter = limit_by_thread,
+) -> State[R]:
     """Drive the lifecycle of a sync item in the calling thread.
 
     Args:
         item: What to run. The futures among its arguments have ended.
         runner: Where the function's own submissions go.
+        first_attempt: The number of the attempt to begin with.
+        progress: Told when the run waits for another attempt, and when it makes it.
+        limiter: Keeps an attempt within its time limit.
 
     Returns:
         How the run ended. Whatever the function raised is in it.
     """
-    steps: Generator[Command, State[R], State[R]] = lifecycle()
+    steps = lifecycle_of(item, first_attempt)
+    answer: State[object] | None = None
     try:
         command = next(steps)
         while True:
-            command = steps.send(_attempt(item, command, runner))
+            match command:
+                case Attempt():
+                    if command.number > first_attempt and progress is not None:
+                        progress(Running())
+                    answer = make_attempt_in_time(item, command, runner, limiter)
+                case Delay(seconds, state):
+                    if progress is not None:
+                        progress(state)
+                    sleep(seconds)
+                    answer = None
+            command = steps.send(answer)
     except StopIteration as end:
         return cast("State[R]", end.value)
 
 
-async def run_item_async(item: WorkItem[R], runner: TaskRunner | None = None) -> State[R]:
+async def run_item_async(
+    item: WorkItem[R],
+    runner: TaskRunner | None = None,
+    *,
+    first_attempt: int = 1,
+    progress: Progress | None = None,
+) -> State[R]:
     """Drive the lifecycle of an async item as an async task; cancelling it cancels the run.
 
     See `run_item`.
     """
-    steps: Generator[Command, State[R], State[R]] = lifecycle()
+    steps = lifecycle_of(item, first_attempt)
+    answer: State[object] | None = None
     try:
         command = next(steps)
         while True:
-            command = steps.send(await _attempt_async(item, command, runner))
+            match command:
+                case Attempt():
+                    if command.number > first_attempt and progress is not None:
+                        progress(Running())
+                    answer = await make_attempt_async(item, command, runner)
+                case Delay(seconds, state):
+                    if progress is not None:
+                        progress(state)
+                    await sleep_async(seconds)
+                    answer = None
+            command = steps.send(answer)
     except StopIteration as end:
         return cast("State[R]", end.value)
 
 
-def run_item_in_new_loop(item: WorkItem[R], runner: TaskRunner | None = None) -> State[R]:
+def run_item_in_new_loop(
+    item: WorkItem[R],
+    runner: TaskRunner | None = None,
+    *,
+    first_attempt: int = 1,
+    progress: Progress | None = None,
+) -> State[R]:
     """Drive the lifecycle of an async item in an event loop made for it in the calling thread."""
-    backend = item.backend or default_backend()
-    return anyio.run(run_item_async, item, runner, backend=backend)
+    drive = partial(run_item_async, item, runner, first_attempt=first_attempt, progress=progress)
+    return anyio.run(drive, backend=item.backend or default_backend())
 
 
-def _attempt(item: WorkItem[R], command: Attempt, runner: TaskRunner | None) -> State[R]:
-    scope = _open_scope(item, command, runner)
+# ---------------------------------------------------------------------------- attempts
+
+
+def make_attempt(
+    item: WorkItem[R], attempt: Attempt, runner: TaskRunner | None, scope: RunScope | None = None
+) -> State[R]:
+    """Call the function of a sync item once, in the calling thread, however long it takes.
+
+    Args:
+        item: What to run.
+        attempt: Which attempt this is.
+        runner: Where the function's own submissions go.
+        scope: The `attempt_scope` to do so in; a new one if None.
+
+    Returns:
+        The state that came of it.
+    """
+    scope = scope or attempt_scope(item, attempt, runner)
     token = current_scope.set(scope)
     try:
         with scope:
             args, kwargs = resolve_arguments(item)
+            scope.call = (item.function, args, kwargs)
             returned = item.function(*args, **kwargs)
             if isinstance(returned, Future):
                 returned.join()
@@ -114,14 +240,56 @@ def _attempt(item: WorkItem[R], command: Attempt, runner: TaskRunner | None) -> 
         current_scope.reset(token)
 
 
-async def _attempt_async(
-    item: WorkItem[R], command: Attempt, runner: TaskRunner | None
+def make_attempt_in_time(
+    item: WorkItem[R],
+    attempt: Attempt,
+    runner: TaskRunner | None,
+    limiter: TimeLimiter = limit_by_thread,
 ) -> State[R]:
-    scope = _open_scope(item, command, runner)
+    """`make_attempt`, within the time limit if there is one."""
+    if attempt.time_limit is None:
+        return make_attempt(item, attempt, runner)
+    scope = attempt_scope(item, attempt, runner)
+    try:
+        state = limiter(lambda: make_attempt(item, attempt, runner, scope), attempt.time_limit)
+    except BaseException as error:  # Ctrl-C in this thread, while another makes the attempt.
+        scope.cancel()
+        return state_of_error(error)
+    if state is not None:
+        return cast("State[R]", state)
+    scope.cancel()
+    if runner is not None:
+        runner.note_abandoned(item.task_run)
+    return timed_out(item.task_run, attempt.time_limit)
+
+
+async def make_attempt_async(
+    item: WorkItem[R], attempt: Attempt, runner: TaskRunner | None
+) -> State[R]:
+    """Call the function of an async item once, within its time limit if there is one.
+
+    See `make_attempt`.
+    """
+    clock = current_clock.get()
+    if clock is not SYSTEM_CLOCK:
+        current_hold.set(None)
+        clock.watch(cast(EventLoop, running_loop()))
+    limit = attempt.time_limit
+    if limit is None:
+        return await _attempt_async(item, attempt, runner)
+    state = await limited_async(partial(_attempt_async, item, attempt, runner), limit)
+    return timed_out(item.task_run, limit) if state is None else state
+
+
+async def _attempt_async(
+    item: WorkItem[R], attempt: Attempt, runner: TaskRunner | None
+) -> State[R]:
+    scope = attempt_scope(item, attempt, runner)
     token = current_scope.set(scope)
     try:
         async with scope:
             args, kwargs = await resolve_arguments_async(item)
+            scope.call = (item.function, args, kwargs)
             coroutine = cast("Coroutine[object, object, R]", item.function(*args, **kwargs))
             returned: object = await coroutine
             if isinstance(returned, Future):
@@ -141,10 +309,21 @@ async def _attempt_async(
         current_scope.reset(token)
 
 
-def _open_scope(item: WorkItem[R], command: Attempt, runner: TaskRunner | None) -> RunScope:
+def attempt_scope(item: WorkItem[R], attempt: Attempt, runner: TaskRunner | None) -> RunScope:
+    """Return the scope for one attempt of an item, below the current one."""
     parent = current_scope.get()  # The submitter's, in the same process; else there is none.
-    context = RunContext(item.flow_run, item.task_run, command.number)
-    return RunScope(context, runner, None if parent is None else parent.owner)
+    context = RunContext(item.flow_run, item.task_run, attempt.number)
+    owner = None if parent is None else parent.owner
+    return RunScope(context, runner, owner, is_async=item.is_async)
+
+
+def timed_out(run: TaskRun, seconds: float) -> TimedOut:
+    """Return the state of a run that has exceeded its time limit."""
+    message = f"Run {run.name!r} did not end within its time limit of {seconds:g} s"
+    return TimedOut(exception=RunTimedOutError(message), message=message)
+
+
+# ---------------------------------------------------------------------------- arguments, results
 
 
 def resolve_arguments(item: WorkItem[R]) -> tuple[tuple[object, ...], Mapping[str, object]]:

@@ -20,7 +20,8 @@ from anabranch.futures._arguments import LOOK_INSIDE, AllowedFailure, Quoted, re
 from anabranch.futures._collections import FutureList
 from anabranch.futures._exceptions import RemoteExceptionError
 from anabranch.futures._future import Future
-from anabranch.futures._lifecycle import run_item, run_item_in_new_loop
+from anabranch.futures._lifecycle import Progress, run_item, run_item_in_new_loop
+from anabranch.futures._retries import NO_RETRIES, RetryPolicy
 from anabranch.futures._states import (
     Cancelled,
     Completed,
@@ -30,6 +31,7 @@ from anabranch.futures._states import (
     TimedOut,
     UpstreamFailed,
 )
+from anabranch.futures._time_limits import TimeLimiter, limit_by_thread
 from anabranch.futures._work import Backend, FlowRun, TaskRun, WorkItem
 
 R = TypeVar("R")
@@ -56,6 +58,10 @@ class Shipment:
         flow_run: The flow run that it belongs to, if any.
         is_async: Whether calling the function gives a coroutine.
         backend: The event loop for the coroutine.
+        retry: When the run is tried again.
+        time_limit: How long each attempt may take, in seconds.
+        first_attempt: The number of the attempt to begin with; those before it were lost together
+            with what they ran on.
     """
 
     args: tuple[object, ...]
@@ -65,6 +71,9 @@ class Shipment:
     flow_run: FlowRun | None
     is_async: bool
     backend: Backend | None
+    retry: RetryPolicy = NO_RETRIES
+    time_limit: float | None = None
+    first_attempt: int = 1
 
 
 @final
@@ -117,6 +126,8 @@ def pack(item: WorkItem[R], is_there: Callable[[Future[object]], bool]) -> Packe
         item.flow_run,
         item.is_async,
         item.backend,
+        item.retry,
+        item.time_limit,
     )
     return Packed(shipment, [future for _, future in slots.values()])
 
@@ -126,6 +137,9 @@ def run_shipment(
     shipment: Shipment,
     values: Sequence[object] = (),
     dumps: Callable[[object], bytes] = pickle.dumps,
+    *,
+    progress: Progress | None = None,
+    limiter: TimeLimiter = limit_by_thread,
 ) -> object:
     """Run shipped work in this process, and return its value.
 
@@ -134,6 +148,8 @@ def run_shipment(
         shipment: The rest of the item.
         values: What goes into the slots, in order.
         dumps: Pickles exceptions for the way back.
+        progress: Told when the run waits for another attempt, and when it makes it.
+        limiter: Keeps an attempt of a sync function within its time limit.
 
     Raises:
         RunError: The run ended in any other way than well.
@@ -146,10 +162,16 @@ def run_shipment(
         is_async=shipment.is_async,
         flow_run=shipment.flow_run,
         backend=shipment.backend,
+        retry=shipment.retry,
+        time_limit=shipment.time_limit,
     )
     if not shipment.is_plain:
         item = _filled(item, values)
-    state = run_item_in_new_loop(item) if item.is_async else run_item(item)
+    first = shipment.first_attempt
+    if item.is_async:
+        state = run_item_in_new_loop(item, first_attempt=first, progress=progress)
+    else:
+        state = run_item(item, first_attempt=first, progress=progress, limiter=limiter)
     if isinstance(state, Completed):
         return state.value
     raise RunError.of(shipment.task_run, state, dumps)

@@ -19,12 +19,14 @@ from anabranch.futures._arguments import scan
 from anabranch.futures._exceptions import RunnerAlreadyStartedError, RunnerNotStartedError
 from anabranch.futures._future import Future
 from anabranch.futures._hosting import RunnerHost
-from anabranch.futures._scope import current_scope
+from anabranch.futures._retries import NO_RETRIES, RetryPolicy
+from anabranch.futures._scope import GRACE, current_scope
 from anabranch.futures._signature import signature_of
 from anabranch.futures._states import Cancelled
 from anabranch.futures._work import (
     Backend,
     FlowRun,
+    Listener,
     TaskRun,
     WorkItem,
     is_async_function,
@@ -33,10 +35,6 @@ from anabranch.futures._work import (
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-#: How long running threads are waited for when a runner is left in a hurry (by Ctrl-C, or because
-#: what surrounds it was cancelled), in seconds.
-_GRACE: Final = 0.5
 
 _ENDED: Final = "is not started any more: its with block has ended"
 
@@ -61,11 +59,14 @@ class RunnerStatistics:
         submitted: How many runs were submitted since the runner started.
         pending: How many of them have not started.
         running: How many of them are being executed.
+        abandoned: How many were given up since then while a thread was at them that could not be
+            stopped.
     """
 
     submitted: int
     pending: int
     running: int
+    abandoned: int = 0
 
 
 class TaskRunner(abc.ABC):
@@ -95,6 +96,7 @@ class TaskRunner(abc.ABC):
         self._unavailable: str | None = "has not been started"
         self._lock = threading.Lock()
         self._submitted = 0
+        self._abandoned = 0
         # In the order of their submission.
         self._unfinished: dict[Future[object], None] = {}
         self._host: RunnerHost | None = None
@@ -171,7 +173,7 @@ class TaskRunner(abc.ABC):
             RunnerAlreadyStartedError: The runner is started already.
         """
         self._refuse_second_start()
-        self._submitted = 0
+        self._submitted = self._abandoned = 0
         async with _unwrapped(AsyncExitStack()) as exit_stack:
             await self._start(exit_stack)
             exit_stack.push_async_exit(self._finish)
@@ -204,7 +206,7 @@ class TaskRunner(abc.ABC):
     def _enter_in_place(self) -> None:
         """For a runner that needs no event loop: count as started, in a plain ``with``."""
         self._refuse_second_start()
-        self._submitted = 0
+        self._submitted = self._abandoned = 0
         self._unavailable = None
 
     def _leave_in_place(self, error: BaseException | None) -> None:
@@ -255,12 +257,20 @@ class TaskRunner(abc.ABC):
         self._cancel_all()
         with anyio.CancelScope(shield=True) as scope:
             if in_a_hurry:
-                scope.deadline = anyio.current_time() + _GRACE
+                scope.deadline = anyio.current_time() + GRACE
             await self._join()
         for future in list(self._unfinished):
-            name = future.task_run.name
-            if future.set_final(Cancelled(message="The run could not be stopped.")):
-                self.logger.warning("Abandoned run %r, which could not be stopped", name)
+            if future.abandon(Cancelled(message="The run could not be stopped.")):
+                self.note_abandoned(future.task_run)
+
+    def note_abandoned(self, run: TaskRun) -> None:
+        """For runners and engines: count a run that was given up, and say so in the log.
+
+        That is one that is over for everybody but the thread that is at it.
+        """
+        with self._lock:
+            self._abandoned += 1
+        self.logger.warning("Abandoned run %r, which could not be stopped", run.name)
 
     # ------------------------------------------------------------------ taking work
 
@@ -341,7 +351,7 @@ class TaskRunner(abc.ABC):
         """Return what the runner has done and is doing."""
         states = [future.is_running() for future in list(self._unfinished)]
         running = sum(states)
-        return RunnerStatistics(self._submitted, len(states) - running, running)
+        return RunnerStatistics(self._submitted, len(states) - running, running, self._abandoned)
 
 
 def make_item(
@@ -354,6 +364,9 @@ def make_item(
     flow_run: FlowRun | None = None,
     wait_for: tuple[object, ...] = (),
     backend: Backend | None = None,
+    retry: RetryPolicy = NO_RETRIES,
+    time_limit: float | None = None,
+    listener: Listener | None = None,
 ) -> WorkItem[Any]:
     """Make the item for one call, with the submitter's context variables and the futures found.
 
@@ -366,6 +379,9 @@ def make_item(
         flow_run: The flow run that it belongs to, if any.
         wait_for: Futures that must complete first, without giving an argument.
         backend: The event loop for a coroutine, where the runner has to bring one.
+        retry: When the run is tried again.
+        time_limit: How long each attempt may take, in seconds.
+        listener: Told whenever the run becomes Running or Retrying.
     """
     found = scan((*args, *kwargs.values()))
     upstreams, tolerated = found.upstreams, found.tolerated
@@ -385,6 +401,9 @@ def make_item(
         is_plain=found.is_plain,
         backend=backend,
         variables=contextvars.copy_context(),
+        retry=retry,
+        time_limit=time_limit,
+        listener=listener,
     )
 
 

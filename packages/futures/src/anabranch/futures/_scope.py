@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextvars import ContextVar
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self, TypeAlias
 
 import anyio
 
+from anabranch.futures._states import Cancelled
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from anabranch.futures._future import Future
     from anabranch.futures._runner import TaskRunner
     from anabranch.futures._work import RunContext
+
+
+#: How long running threads are waited for when what they belong to is left in a hurry (by Ctrl-C,
+#: or because what surrounds it was cancelled), in seconds.
+GRACE: Final = 0.5
+
+#: A function, and what it was called with.
+FunctionCall: TypeAlias = "tuple[Callable[..., object], tuple[object, ...], Mapping[str, object]]"
 
 
 class ScopeOwner(Protocol):
@@ -28,26 +41,42 @@ class RunScope:
     The body of a flow run and the function of a task run each execute in a scope of their own. A
     run submitted in a scope is its child until it ends, and the scope does not end before that.
     Leaving it (it is a context manager, sync and async) joins the children; leaving it by an
-    exception cancels them first.
+    exception cancels them first. What is submitted in a cancelled scope is cancelled as well.
 
     Attributes:
         context: Which run this is the scope of.
         runner: Where work submitted in this scope goes; None where that is nowhere.
         owner: Whoever keeps account of the runs in this scope and below, such as a flow run. It is
             told of each child once, when it has ended and before the scope ends.
+        is_async: Whether the code that is running is async, and would block its loop by waiting.
+        call: What is being run, and with which arguments; None until they are there.
     """
 
-    __slots__ = ("_children", "_lock", "context", "owner", "runner")
+    __slots__ = (
+        "_children",
+        "_is_cancelled",
+        "_lock",
+        "call",
+        "context",
+        "is_async",
+        "owner",
+        "runner",
+    )
 
     def __init__(
         self,
         context: RunContext,
         runner: TaskRunner | None = None,
         owner: ScopeOwner | None = None,
+        *,
+        is_async: bool = False,
     ) -> None:
         self.context = context
         self.runner = runner
         self.owner = owner
+        self.is_async = is_async
+        self.call: FunctionCall | None = None
+        self._is_cancelled = False
         self._children: dict[Future[object], None] = {}
         self._lock = threading.RLock()
 
@@ -55,6 +84,8 @@ class RunScope:
         """Make a run a child of this scope until it ends."""
         self._children[future] = None
         future.add_done_callback(self._release)
+        if self._is_cancelled:
+            future.cancel()
 
     def _release(self, child: Future[object]) -> None:
         # The callback of a run that has ended and the join that waited for it race to this. The
@@ -63,8 +94,12 @@ class RunScope:
         with self._lock:
             if child in self._children:
                 del self._children[child]
-                if self.owner is not None:
-                    self.owner.child_ended(child)
+                self.child_ended(child)
+
+    def child_ended(self, child: Future[object]) -> None:
+        """Take note of a child that has ended; for scopes of other kinds to extend."""
+        if self.owner is not None:
+            self.owner.child_ended(child)
 
     def children(self) -> list[Future[object]]:
         """Return the runs submitted in this scope that have not ended."""
@@ -99,7 +134,7 @@ class RunScope:
             self.join()
         except BaseException:  # Ctrl-C while it waits.
             self.cancel()
-            self.join()
+            self.join_or_abandon()
             raise
 
     async def __aenter__(self) -> Self:
@@ -116,16 +151,44 @@ class RunScope:
         if not self._children:
             return  # What follows costs more than most runs.
         try:
-            with anyio.CancelScope(shield=error is not None):
-                await self.join_async()
+            if error is None or isinstance(error, Exception):
+                with anyio.CancelScope(shield=error is not None):
+                    await self.join_async()
+            else:
+                await self.join_or_abandon_async()
         except BaseException:  # Cancelled while it waits.
             self.cancel()
-            with anyio.CancelScope(shield=True):
-                await self.join_async()
+            await self.join_or_abandon_async()
             raise
 
+    def join_or_abandon(self, grace: float = GRACE) -> None:
+        """Block until every child has ended, or those that are left cannot be stopped.
+
+        Args:
+            grace: How long to wait for them, in seconds.
+        """
+        deadline = time.monotonic() + grace
+        for child in self.children():
+            child.join(max(0.0, deadline - time.monotonic()))
+        self._abandon_rest()
+
+    async def join_or_abandon_async(self, grace: float = GRACE) -> None:
+        """`join_or_abandon`, in an event loop; not to be cancelled."""
+        with anyio.CancelScope(shield=True, deadline=anyio.current_time() + grace):
+            await self.join_async()
+        self._abandon_rest()
+
+    def _abandon_rest(self) -> None:
+        while self._children:
+            for child in self.children():
+                is_abandoned = child.abandon(Cancelled(message="The run could not be stopped."))
+                if is_abandoned and self.runner is not None:
+                    self.runner.note_abandoned(child.task_run)
+                self._release(child)
+
     def cancel(self) -> None:
-        """Ask for every run submitted in this scope to be stopped."""
+        """Ask for every run submitted in this scope to be stopped, now and from now on."""
+        self._is_cancelled = True
         # The last first: cancelled before what it depends on, each is told of its own end.
         for child in reversed(self.children()):
             child.cancel()

@@ -8,7 +8,18 @@ import threading
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
-from typing import ClassVar, Generic, Literal, Never, TypeAlias, TypeVar, final, overload
+from typing import (
+    ClassVar,
+    Generic,
+    Literal,
+    Never,
+    NotRequired,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    final,
+    overload,
+)
 
 import attrs
 
@@ -39,11 +50,48 @@ class StateType(enum.Enum):
     UPSTREAM_FAILED = "UPSTREAM_FAILED"
 
 
+class ExceptionDict(TypedDict):
+    """An exception in `StateDict`.
+
+    Attributes:
+        type: The qualified name of its class, such as ``"builtins.ValueError"``.
+        message: Its ``str()``.
+    """
+
+    type: str
+    message: str
+
+
+class StateDict(TypedDict):
+    """What ``state.as_dict()`` returns: all of a state but the value, ready for JSON.
+
+    Attributes:
+        type: The name of the state's `StateType`.
+        name: The state's own name, such as ``"TimedOut"``.
+        message: Its message.
+        timestamp: When it began, in ISO 8601, in UTC.
+        exception: What `result` raises; absent where it raises nothing of the run's.
+        cause: The exception of the run that failed first; of an `UpstreamFailed` only.
+    """
+
+    type: str
+    name: str
+    message: str | None
+    timestamp: str
+    exception: NotRequired[ExceptionDict]
+    cause: NotRequired[ExceptionDict]
+
+
+def _identity(value: R) -> R:
+    return value
+
+
 class StoredValue(abc.ABC, Generic[R]):
     """The value of a completed run that still lies where it was made, such as on a Dask worker.
 
     A runner whose tasks run elsewhere puts one of these into `Completed` in place of the value.
-    The value is brought over when it is first asked for, and kept from then on.
+    The value is brought over when it is first asked for, and kept from then on. What lies here
+    means nothing in another process, so pickling brings the value over and pickles that.
     """
 
     __slots__ = ("_fetched", "_lock", "_value")
@@ -76,6 +124,9 @@ class StoredValue(abc.ABC, Generic[R]):
                 self._value = self._fetch()
                 self._fetched = True
             return self._value
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _identity, (self.get(),)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -123,6 +174,18 @@ class _State:
     def is_upstream_failed(self) -> bool:
         """Whether the run never started because one that it depends on failed."""
         return self.type is StateType.UPSTREAM_FAILED
+
+    def as_dict(self) -> StateDict:
+        """Return what the state says of the run, without its value, as JSON takes it.
+
+        It never fails, whatever the exception in it is, and fetches nothing.
+        """
+        return {
+            "type": self.type.value,
+            "name": self.name,
+            "message": self.message,
+            "timestamp": self.timestamp.isoformat(),
+        }
 
     def __str__(self) -> str:
         return f"{self.name}({self.message!r})" if self.message else f"{self.name}()"
@@ -220,6 +283,12 @@ class _Unsuccessful(_State):
             raise error.with_traceback(self._traceback())
         return error
 
+    def as_dict(self) -> StateDict:
+        """Return what the state says of the run, as JSON takes it; it never fails."""
+        found = super().as_dict()
+        found["exception"] = _exception_dict(self.exception)
+        return found
+
     def _traceback(self) -> TracebackType | None:
         """The traceback to raise the exception with."""
         return self.exception.__traceback__
@@ -242,9 +311,24 @@ class _KeptTraceback:
 
 
 def describe(exception: BaseException) -> str:
-    """Return an exception as the last line of its traceback shows it."""
-    text = str(exception)
+    """Return an exception as the last line of its traceback shows it; it never fails."""
+    text = _text_of(exception)
     return f"{type(exception).__name__}: {text}" if text else type(exception).__name__
+
+
+def _text_of(exception: BaseException) -> str:
+    try:
+        return str(exception)
+    except Exception:  # It is foreign code. The words are those of Python's tracebacks.
+        return "<exception str() failed>"
+
+
+def _exception_dict(exception: BaseException) -> ExceptionDict:
+    kind = type(exception)
+    return {
+        "type": f"{kind.__module__}.{kind.__qualname__}",
+        "message": _text_of(exception),
+    }
 
 
 @final
@@ -343,6 +427,12 @@ class UpstreamFailed(_Unsuccessful):
         error = UpstreamFailedError(self.message or "A run upstream failed.")
         error.__cause__ = self.cause
         return error
+
+    def as_dict(self) -> StateDict:
+        """Return what the state says of the run, as JSON takes it; it never fails."""
+        found = super().as_dict()
+        found["cause"] = _exception_dict(self.cause)
+        return found
 
 
 #: How a run ended. Narrow it with ``match``; ask it `is_final` and the like. It is a union, so

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
 
 import attrs
 
+from anabranch.futures._retries import NO_RETRIES, RetryPolicy
+
 if TYPE_CHECKING:
     from anabranch.futures._future import Future
+    from anabranch.futures._states import Retrying, Running
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -86,6 +89,10 @@ class RunContext:
     attempt: int = 1
 
 
+#: Is told which run has become Running or Retrying.
+Listener: TypeAlias = "Callable[[TaskRun, Running | Retrying], object]"
+
+
 @attrs.frozen(eq=False)
 class WorkItem(Generic[R_co]):
     """One call of one function, ready to be run by any runner.
@@ -108,6 +115,10 @@ class WorkItem(Generic[R_co]):
             marks such as `quote`.
         backend: The event loop for a coroutine, where the runner has to bring one.
         variables: The submitter's context variables, for runners in the same process.
+        retry: When the run is tried again.
+        time_limit: How long each attempt may take, in seconds; None for as long as it takes.
+        listener: Told in the submitter's process whenever the run becomes Running or Retrying. It
+            must be quick and must not raise.
     """
 
     function: Callable[..., object]
@@ -121,6 +132,9 @@ class WorkItem(Generic[R_co]):
     is_plain: bool = True
     backend: Backend | None = None
     variables: contextvars.Context | None = None
+    retry: RetryPolicy = NO_RETRIES
+    time_limit: float | None = None
+    listener: Listener | None = None
 
 
 def is_async_function(function: Callable[..., object]) -> bool:

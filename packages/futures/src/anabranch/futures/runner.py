@@ -8,15 +8,41 @@ failures from `RunError`.
 from __future__ import annotations
 
 from anabranch.futures._arguments import LOOK_INSIDE, children, rebuild, scan
+from anabranch.futures._blocking import (
+    BlockingSection,
+    Pause,
+    blocking_section,
+    paused,
+    set_blocking_section,
+)
+from anabranch.futures._clock import (
+    SYSTEM_CLOCK,
+    CancelTimer,
+    Hold,
+    current_clock,
+    current_hold,
+    new_hold,
+)
 from anabranch.futures._dependencies import failure_behind, upstream_failure, when_ready
-from anabranch.futures._future import BlockingSection, set_blocking_section
 from anabranch.futures._lifecycle import (
+    Attempt,
+    Command,
+    Delay,
+    Lifecycle,
+    Progress,
+    attempt_scope,
+    lifecycle,
+    lifecycle_of,
+    make_attempt,
+    make_attempt_async,
+    make_attempt_in_time,
     resolve_arguments,
     resolve_arguments_async,
     run_item,
     run_item_async,
     run_item_in_new_loop,
     state_of_error,
+    timed_out,
 )
 from anabranch.futures._loops import (
     EventLoop,
@@ -26,39 +52,72 @@ from anabranch.futures._loops import (
     mark_library,
     running_loop,
 )
+from anabranch.futures._pickling import Unpicklable, find_unpicklable, unpicklable_error
 from anabranch.futures._publish import publish
 from anabranch.futures._remote import Packed, RunError, Shipment, Slot, pack, run_shipment
+from anabranch.futures._retries import NO_RETRIES, check_time_limit
 from anabranch.futures._runner import make_item
-from anabranch.futures._scope import RunScope, ScopeOwner, current_scope
+from anabranch.futures._scope import GRACE, RunScope, ScopeOwner, current_scope
 from anabranch.futures._signature import CallSignature
 from anabranch.futures._states import FINAL_STATES, StoredValue, describe, root_cause
-from anabranch.futures._work import is_async_function, new_run_id
+from anabranch.futures._time_limits import TimeLimiter, limit_by_thread, limited_async
+from anabranch.futures._timers import sleep, sleep_async
+from anabranch.futures._work import Listener, is_async_function, new_run_id
 
 __all__ = [
     "FINAL_STATES",
+    "GRACE",
     "LOOK_INSIDE",
+    "NO_RETRIES",
+    "SYSTEM_CLOCK",
+    "Attempt",
     "BlockingSection",
     "CallSignature",
+    "CancelTimer",
+    "Command",
+    "Delay",
     "EventLoop",
+    "Hold",
+    "Lifecycle",
+    "Listener",
     "LoopThread",
     "Packed",
+    "Pause",
+    "Progress",
     "RunError",
     "RunScope",
     "ScopeOwner",
     "Shipment",
     "Slot",
     "StoredValue",
+    "TimeLimiter",
+    "Unpicklable",
+    "attempt_scope",
+    "blocking_section",
+    "check_time_limit",
     "children",
+    "current_clock",
+    "current_hold",
     "current_scope",
     "default_backend",
     "describe",
     "failure_behind",
+    "find_unpicklable",
     "in_task",
     "is_async_function",
+    "lifecycle",
+    "lifecycle_of",
+    "limit_by_thread",
+    "limited_async",
+    "make_attempt",
+    "make_attempt_async",
+    "make_attempt_in_time",
     "make_item",
     "mark_library",
+    "new_hold",
     "new_run_id",
     "pack",
+    "paused",
     "publish",
     "rebuild",
     "resolve_arguments",
@@ -71,7 +130,11 @@ __all__ = [
     "running_loop",
     "scan",
     "set_blocking_section",
+    "sleep",
+    "sleep_async",
     "state_of_error",
+    "timed_out",
+    "unpicklable_error",
     "upstream_failure",
     "when_ready",
 ]

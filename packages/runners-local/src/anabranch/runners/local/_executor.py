@@ -14,13 +14,15 @@ from typing import Final, Protocol, TypeVarTuple, cast, final
 import anyio
 import trio
 
-from anabranch.futures import Cancelled, Crashed, State, TaskRunner
+from anabranch.futures import Cancelled, Crashed, State, TaskRunner, WorkItem
 from anabranch.futures.runner import (
+    Attempt,
     EventLoop,
+    attempt_scope,
     in_task,
+    make_attempt,
+    make_attempt_async,
     mark_library,
-    run_item,
-    run_item_async,
     running_loop,
     upstream_failure,
 )
@@ -52,12 +54,13 @@ class Executor:
     which a child of the nursery joins.
 
     Attributes:
+        runner: The runner that it executes for.
         loop: The event loop that the nursery is in.
         threads: The threads of the sync tasks.
     """
 
     def __init__(self, runner: TaskRunner, loop: EventLoop, nursery: Nursery, workers: int) -> None:
-        self._runner: Final = runner
+        self.runner: Final = runner
         self._nursery: Final = nursery
         self.loop: Final = loop
         self._admitted: Final[deque[LocalRun[object]]] = deque()
@@ -89,6 +92,7 @@ class Executor:
     def execute(self, run: LocalRun[object]) -> None:
         """Start a run that is ready. Thread-safe."""
         run.executor = self
+        run.queued()
         if run.item is None or not run.item.is_async:
             self.threads.put(run)
         elif threading.get_ident() == self.loop.thread_id and in_task():
@@ -133,28 +137,46 @@ class Executor:
         item = run.item
         scope = anyio.CancelScope()
         run.stop_with(self.loop, scope)
-        if item is None or not run.set_running():
+        if item is None or (attempt := run.claim()) is None:
             return
+        is_over = False
         try:
             with scope:
-                state = upstream_failure(item) or await run_item_async(item, self._runner)
-                run.end(state)
+                state = upstream_failure(item) or await make_attempt_async(
+                    item, attempt, self.runner
+                )
+                is_over = True
+                run.attempt_ended(attempt, state)
                 _pass_on_interrupt(state)
         except anyio.get_cancelled_exc_class():
             # On asyncio a task may raise this though nobody cancelled it. Then it ends alone.
             if anyio.current_effective_deadline() == -math.inf:
                 raise
         finally:
-            if not run.done():
+            if not is_over:
                 run.end(Cancelled(message="The run was cancelled while it was running."))
 
     def _execute_here(self, run: LocalRun[object]) -> None:
         item = run.item
-        if item is None or not run.set_running():
+        if item is None or (attempt := run.claim()) is None:
             return
         variables = item.variables or contextvars.copy_context()
-        variables.run(mark_library, None)
-        run.end(upstream_failure(item) or variables.run(run_item, item, self._runner))
+        state = variables.run(self._make_attempt, run, item, attempt)
+        run.attempt_ended(attempt, state)
+
+    def _make_attempt(
+        self, run: LocalRun[object], item: WorkItem[object], attempt: Attempt
+    ) -> State[object]:
+        mark_library(None)
+        if (failure := upstream_failure(item)) is not None:
+            return failure
+        run.enter()
+        run.scope = scope = attempt_scope(item, attempt, self.runner)
+        return make_attempt(item, attempt, self.runner, scope)
+
+    def give_up(self, run: LocalRun[object]) -> None:
+        """Do without the thread that is at a run: nothing waits for it, and another stands in."""
+        self.threads.give_up(run)
 
     def _note_thread_end(self) -> None:
         self._thread_ended.set()

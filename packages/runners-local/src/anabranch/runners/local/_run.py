@@ -1,14 +1,39 @@
-"""A run in this process: its item, and its own future."""
+"""A run in this process: its item, its lifecycle, and its own future."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
-from anabranch.futures import Cancellation, Cancelled, Future, State, WorkItem
-from anabranch.futures.runner import EventLoop
+from anabranch.futures import (
+    Cancellation,
+    Cancelled,
+    Clock,
+    Future,
+    Retrying,
+    Running,
+    State,
+    WorkItem,
+)
+from anabranch.futures.runner import (
+    SYSTEM_CLOCK,
+    Attempt,
+    CancelTimer,
+    Delay,
+    EventLoop,
+    Hold,
+    Lifecycle,
+    RunScope,
+    current_clock,
+    current_hold,
+    lifecycle_of,
+    new_hold,
+    timed_out,
+)
 
 if TYPE_CHECKING:
     from anabranch.runners.local._executor import Executor
@@ -19,12 +44,28 @@ R_co = TypeVar("R_co", covariant=True)
 class LocalRun(Future[R_co]):
     """The future of a run in this process, which holds the run's work until it has ended.
 
+    It drives the run's lifecycle: the executor takes an attempt with `claim` and tells how it ended
+    with `attempt_ended`. Between two attempts the run holds no thread, and no place in a pool.
+
     Attributes:
         item: The work; None once the run has ended, so that a kept future keeps no arguments.
         executor: What executes the run, once that has been decided.
+        scope: The scope of the attempt that is being made by a thread.
     """
 
-    __slots__ = ("_stop", "_when_awaited", "executor", "item")
+    __slots__ = (
+        "_attempt",
+        "_hold",
+        "_is_waiting",
+        "_steps",
+        "_stop",
+        "_timer",
+        "_turn",
+        "_when_awaited",
+        "executor",
+        "item",
+        "scope",
+    )
 
     def __init__(
         self,
@@ -32,11 +73,21 @@ class LocalRun(Future[R_co]):
         loops: frozenset[int],
         when_awaited: Callable[[LocalRun[object]], None] | None = None,
     ) -> None:
-        super().__init__(item.task_run, loops=loops)
+        super().__init__(item.task_run, loops=loops, listener=item.listener)
         self.item: WorkItem[R_co] | None = item
         self.executor: Executor | None = None
-        self._stop: tuple[EventLoop, anyio.CancelScope] | None = None
+        self.scope: RunScope | None = None
         self._when_awaited = when_awaited
+        self._stop: tuple[EventLoop, anyio.CancelScope] | None = None
+        self._steps: Lifecycle | None = None
+        # The attempt that is to be made, or is being made; whoever takes it away goes on.
+        self._attempt: Attempt | None = None
+        self._turn = threading.Lock()
+        self._is_waiting = False
+        self._timer: CancelTimer | None = None
+        self._hold: Hold | None = None
+
+    # ------------------------------------------------------------------ before it starts
 
     def missing(self) -> Iterable[Future[object]]:
         """Return the runs that this one waits for before it can start."""
@@ -50,25 +101,166 @@ class LocalRun(Future[R_co]):
         if not self.done():
             self._loops = loops
 
+    def is_startable(self) -> bool:
+        """Whether an attempt could be made now, and nobody is at it."""
+        if self.done() or self.is_running() or self._is_waiting:
+            return False
+        return not any(True for _ in self.missing())
+
+    def awaited(self) -> None:
+        if self._when_awaited is not None:
+            self._when_awaited(self)
+
+    # ------------------------------------------------------------------ attempts
+
+    def queued(self) -> None:
+        """Take note that the run could start now: a test's clock is held."""
+        clock = self._clock()
+        if clock is not SYSTEM_CLOCK and self._hold is None:
+            self._hold = new_hold(clock)
+
+    def claim(self) -> Attempt | None:
+        """Take the attempt that is to be made next; None if another has, or the run has ended."""
+        item = self.item
+        if item is None or not self.set_running():
+            return None
+        if self._steps is None:
+            self._steps = lifecycle_of(item)
+            command = next(self._steps)
+            assert isinstance(command, Attempt), "a lifecycle begins with an attempt"
+            self._attempt = command
+        attempt = self._attempt
+        assert attempt is not None, "a run that is not running has an attempt to be made"
+        if item.is_async and (hold := self._hold) is not None and self.executor is not None:
+            # From here on, its event loop is at work.
+            self._clock().watch(self.executor.loop)
+            hold.end()
+            self._hold = None
+        if attempt.time_limit is not None and not item.is_async:
+            expire = partial(self._out_of_time, attempt)
+            self._timer = self._clock().call_later(attempt.time_limit, expire)
+        return attempt
+
+    def enter(self) -> None:
+        """Have the code that follows in this context hold a test's clock on the run's behalf."""
+        if self._clock() is not SYSTEM_CLOCK:
+            current_hold.set(self._hold)
+
+    def note_progress(self, state: Running | Retrying) -> None:
+        """Take note of what the run is in, while another drives its lifecycle."""
+        if isinstance(state, Retrying):
+            self.set_retrying(state)
+        else:
+            self.set_running()
+
+    def attempt_ended(self, attempt: Attempt, state: State[object]) -> None:
+        """Go on with the lifecycle after an attempt, unless that has been given up."""
+        if self._take(attempt):
+            self._advance(state)
+
+    def _take(self, attempt: Attempt) -> bool:
+        with self._turn:
+            if self._attempt is not attempt:
+                return False
+            self._attempt = None
+        if self._timer is not None:
+            self._timer()
+            self._timer = None
+        return True
+
+    def _out_of_time(self, attempt: Attempt) -> None:
+        """Go on without the thread that is at it."""
+        if self._take(attempt):
+            self._give_up_thread()
+            if self.executor is not None:
+                self.executor.runner.note_abandoned(self.task_run)
+            assert attempt.time_limit is not None, "it has a timer"
+            self._advance(timed_out(self.task_run, attempt.time_limit))
+
+    def _give_up_thread(self) -> None:
+        if self.executor is not None:
+            self.executor.give_up(self)
+        if self.scope is not None:
+            self.scope.cancel()
+
+    def _advance(self, state: State[object]) -> None:
+        steps = self._steps
+        assert steps is not None, "an attempt has been made"
+        hold, self._hold = self._hold, None
+        self._stop = None
+        try:
+            command = steps.send(state)
+        except StopIteration as end:
+            self.end(end.value)
+        else:
+            assert isinstance(command, Delay), "between two attempts there is a delay"
+            self._wait(command)
+        finally:
+            if hold is not None:
+                hold.end()
+
+    def _wait(self, delay: Delay) -> None:
+        assert self._steps is not None, "the delay is part of it"
+        following = self._steps.send(None)
+        assert isinstance(following, Attempt), "a delay is followed by an attempt"
+        self._is_waiting = True
+        self._attempt = following
+        if not self.set_retrying(delay.state):
+            return  # It was cancelled.
+        if delay.seconds:
+            self._timer = self._clock().call_later(delay.seconds, self._resume)
+        else:
+            self._resume()
+
+    def _resume(self) -> None:
+        self._is_waiting = False
+        if self.executor is not None and not self.done():
+            self.executor.execute(self)
+
+    def _clock(self) -> Clock:
+        item = self.item
+        variables = None if item is None else item.variables
+        return SYSTEM_CLOCK if variables is None else variables.get(current_clock, SYSTEM_CLOCK)
+
+    # ------------------------------------------------------------------ ending
+
     def stop_with(self, loop: EventLoop, scope: anyio.CancelScope) -> None:
         """Tell how the run is stopped while it is an async task."""
         self._stop = (loop, scope)
 
     def end(self, state: State[object]) -> None:
         """End the run, and let go of its work."""
-        # In this order: a run that has ended and still has its work has been abandoned.
-        self.item = None
-        self._stop = None
+        # In this order: what waits for the run takes hold of a test's clock before it lets go, and
+        # finds nothing left of the work.
+        hold = self._let_go()
         self.set_final(state)
+        if hold is not None:
+            hold.end()
 
-    def is_abandoned(self) -> bool:
-        """Whether the run was declared ended while a thread was still at it."""
-        return self.done() and self.item is not None
+    def _let_go(self) -> Hold | None:
+        self.item = self.scope = self._steps = self._stop = self._attempt = None
+        if self._timer is not None:
+            self._timer()
+            self._timer = None
+        hold, self._hold = self._hold, None
+        return hold
+
+    def abandon(self, state: State[object]) -> bool:
+        """End the run, and do without the thread that is at it; see `Future.abandon`."""
+        if self.done():
+            return False
+        if self.is_running() and self._stop is None:
+            self._give_up_thread()
+        self.end(state)
+        return True
 
     def cancel(self) -> Cancellation:
         """Ask for the run to be stopped; see `Future.cancel`."""
-        if self.set_running():
-            self.end(Cancelled(message="The run was cancelled before it started."))
+        when = "before it started" if self._steps is None else "between two attempts"
+        if self.set_final_unless_running(Cancelled(message=f"The run was cancelled {when}.")):
+            hold = self._let_go()
+            if hold is not None:
+                hold.end()
             return Cancellation.CANCELLED
         if self.done():
             ended_so = isinstance(self.final_state(), Cancelled)
@@ -78,7 +270,3 @@ class LocalRun(Future[R_co]):
             loop.call_soon(scope.cancel)
             return Cancellation.WILL_STOP
         return Cancellation.CANNOT_STOP
-
-    def awaited(self) -> None:
-        if self._when_awaited is not None:
-            self._when_awaited(self)

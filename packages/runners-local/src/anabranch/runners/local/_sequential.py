@@ -85,7 +85,9 @@ class SequentialTaskRunner(TaskRunner):
         for upstream in (*item.upstreams, *item.tolerated):
             upstream.join()
         variables = item.variables or contextvars.copy_context()
-        state = upstream_failure(item) or variables.run(run_item, item, self)
+        state = upstream_failure(item) or variables.run(
+            run_item, item, self, progress=run.note_progress
+        )
         run.end(state)
         if isinstance(state, Crashed) and not isinstance(state.exception, Exception):
             raise state.exception  # Ctrl-C or SystemExit: the caller's own thread was meant.

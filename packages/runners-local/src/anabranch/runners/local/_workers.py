@@ -131,9 +131,34 @@ class WorkerThreads:
             with self._lock:
                 self._blocked -= 1
 
-    def run(self, run: LocalRun[object]) -> None:
-        """Execute one run in this thread."""
-        self._execute(run)
+    def run(self, worker: _Worker, run: LocalRun[object]) -> None:
+        """Execute one run in this thread, which is the worker's."""
+        worker.runs.append(run)
+        try:
+            self._execute(run)
+        finally:
+            worker.runs.pop()
+            if worker.given_up:
+                self._take_back(worker, run)
+
+    def give_up(self, run: LocalRun[object]) -> None:
+        """Let another thread take the place of the one that is at a run, until it comes back."""
+        with self._lock:
+            worker = next((each for each in self._workers if run in each.runs), None)
+            if worker is None:
+                return
+            if not worker.given_up:
+                self._blocked += 1
+            worker.given_up.add(run)
+            self._start_if_needed()
+        self._on_exit()  # Whoever joins the threads is not to wait for this one.
+
+    def _take_back(self, worker: _Worker, run: LocalRun[object]) -> None:
+        with self._lock:
+            if run in worker.given_up:
+                worker.given_up.remove(run)
+                if not worker.given_up:
+                    self._blocked -= 1
 
     def _start_if_needed(self) -> None:
         at_work = len(self._workers) - self._blocked
@@ -150,24 +175,24 @@ class _Worker(BlockingSection):
     def __init__(self, pool: WorkerThreads, name: str) -> None:
         self._pool = pool
         self._nesting = 0
-        self.run: LocalRun[object] | None = None
+        # The last is being executed, and each of the others waits for the one behind it.
+        self.runs: list[LocalRun[object]] = []
+        # Those of them that nobody waits for any more.
+        self.given_up: set[LocalRun[object]] = set()
         self.thread = threading.Thread(target=self._work, name=name, daemon=True)
 
     def _work(self) -> None:
         set_blocking_section(self)
         try:
             while (run := self._pool.take()) is not None:
-                self.run = run
-                self._pool.run(run)
-                # Dropped before the next wait: an idle thread keeps no run alive.
-                self.run = run = None
+                self._pool.run(self, run)
+                run = None  # Before the next wait: an idle thread keeps no run alive.
         finally:
             self._pool.leave(self)
 
     def is_stuck(self) -> bool:
         """Whether the thread is at a run that nobody waits for any more."""
-        run = self.run
-        return run is not None and run.is_abandoned()
+        return bool(self.given_up)
 
     def wait(self, future: Future[object], timeout: float | None = None) -> None:
         """Return when ``future`` is done, having run here what had not started."""
@@ -190,7 +215,7 @@ class _Worker(BlockingSection):
             elif isinstance(target, LocalRun) and self._can_run(target):
                 self._nesting += 1
                 try:
-                    self._pool.run(target)
+                    self._pool.run(self, target)
                 finally:
                     self._nesting -= 1
             elif (behind := next(missing, None)) is not None:
@@ -206,6 +231,5 @@ class _Worker(BlockingSection):
             and self._nesting < _MAX_NESTING
             and run.executor is not None
             and run.executor.threads is self._pool
-            and not run.is_running()
-            and not any(True for _ in run.missing())
+            and run.is_startable()
         )
