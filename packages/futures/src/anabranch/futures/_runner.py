@@ -332,13 +332,18 @@ class TaskRunner(abc.ABC):
                 f"Submit inside `with {self}() as runner:`, or inside a flow that has it as its "
                 "task_runner"
             )
-        future = self._submit(item)
+        scope = current_scope.get()
+        if scope is not None and scope.is_cancelled:
+            # Not even a runner that would execute it here and now is to begin with it.
+            future: Future[R] = Future(item.task_run)
+            future.set_final(Cancelled(message="What submitted the run had been cancelled."))
+        else:
+            future = self._submit(item)
         with self._lock:
             self._submitted += 1
         if not future.done():
             self._unfinished[future] = None
             future.add_done_callback(self._forget)
-        scope = current_scope.get()
         if scope is not None and scope.runner is self:
             scope.adopt(future)
         return future

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self, TypeAlias
@@ -56,6 +58,7 @@ class RunScope:
         "_children",
         "_is_cancelled",
         "_lock",
+        "_nested",
         "call",
         "context",
         "is_async",
@@ -77,6 +80,7 @@ class RunScope:
         self.is_async = is_async
         self.call: FunctionCall | None = None
         self._is_cancelled = False
+        self._nested: dict[RunScope, None] = {}
         self._children: dict[Future[object], None] = {}
         self._lock = threading.RLock()
 
@@ -84,7 +88,7 @@ class RunScope:
         """Make a run a child of this scope until it ends."""
         self._children[future] = None
         future.add_done_callback(self._release)
-        if self._is_cancelled:
+        if self._is_cancelled:  # Only just now: the runner takes nothing for a cancelled scope.
             future.cancel()
 
     def _release(self, child: Future[object]) -> None:
@@ -186,12 +190,30 @@ class RunScope:
                     self.runner.note_abandoned(child.task_run)
                 self._release(child)
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether what is submitted here is cancelled at once."""
+        return self._is_cancelled
+
     def cancel(self) -> None:
         """Ask for every run submitted in this scope to be stopped, now and from now on."""
         self._is_cancelled = True
+        for scope in reversed(list(self._nested)):
+            scope.cancel()
         # The last first: cancelled before what it depends on, each is told of its own end.
         for child in reversed(self.children()):
             child.cancel()
+
+    @contextmanager
+    def nesting(self, scope: RunScope) -> Iterator[None]:
+        """Surround what runs in a scope inside this one: it is cancelled with this one."""
+        self._nested[scope] = None
+        if self._is_cancelled:
+            scope.cancel()
+        try:
+            yield
+        finally:
+            del self._nested[scope]
 
 
 #: The scope of the code that is running, or None outside any run.

@@ -7,7 +7,7 @@ failures from `RunError`.
 
 from __future__ import annotations
 
-from anabranch.futures._arguments import LOOK_INSIDE, children, rebuild, scan
+from anabranch.futures._arguments import LOOK_INSIDE, children, rebuild, scan, substitute
 from anabranch.futures._blocking import (
     BlockingSection,
     Pause,
@@ -133,6 +133,7 @@ __all__ = [
     "sleep",
     "sleep_async",
     "state_of_error",
+    "substitute",
     "timed_out",
     "unpicklable_error",
     "upstream_failure",
