@@ -1,4 +1,4 @@
-"""Writes the overloads of `.submit()` and `.map()` into the sources of the flows.
+"""Writes the overloads of `.submit()`, `.map()` and `.imap()` into the sources of the flows.
 
 Python's types cannot say "any of these parameters may be a future instead". Overloads can, one for
 each number of leading parameters; this script writes them between the lines ``# generated: NAME``
@@ -18,7 +18,7 @@ from pathlib import Path
 POSITIONS = 8
 LETTERS = "ABCDEFGH"[:POSITIONS]
 SOURCES = Path(__file__).parent.parent / "packages/flows/src/anabranch/flows"
-TARGETS = (SOURCES / "_runnable.py", SOURCES / "_task.py")
+TARGETS = (SOURCES / "_runnable.py", SOURCES / "_mappable.py")
 
 
 def _joined(count: int, form: str, separator: str = ", ") -> str:
@@ -64,6 +64,18 @@ def _map(count: int) -> str:
 """
 
 
+def _imap(count: int, name: str) -> str:
+    return f"""    @overload
+    def {name}(
+        self: Callable[[{_joined(count, "{T}")}], object],
+        {_parameters(count, "{t}: EachInTurn[{T}]")},
+        *,
+        max_pending: int | None = None,
+        wait_for: WaitFor = (),
+    ) -> Stream[R_co]: ...
+"""
+
+
 def blocks() -> dict[str, str]:
     """Return the text of each generated block by its name."""
     counts = range(1, POSITIONS + 1)
@@ -71,6 +83,8 @@ def blocks() -> dict[str, str]:
         "submit": "".join(map(_submit, counts)),
         "submit with wait_for": "".join(map(_submit_waiting, (0, *counts))),
         "map": "".join(map(_map, counts)),
+        "imap": "".join(_imap(count, "imap") for count in counts),
+        "imap_unordered": "".join(_imap(count, "imap_unordered") for count in counts),
     }
 
 
@@ -78,7 +92,7 @@ def generate(source: str) -> str:
     """Return a module's source with its generated blocks written anew."""
     for name, text in blocks().items():
         pattern = rf"(?<=    # generated: {re.escape(name)}\n).*?(?=    # end\n)"
-        source = re.sub(pattern, text, source, flags=re.DOTALL)
+        source = re.sub(pattern, text, source, count=1, flags=re.DOTALL)
     return source
 
 

@@ -44,7 +44,7 @@ def test_importing_flows_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["_task.py", "_runnable.py"])
+@pytest.mark.parametrize("name", ["_mappable.py", "_runnable.py"])
 def test_the_generated_overloads_hold_eight_positions(name: str) -> None:
     """Futures are typed for the first eight positions of `submit`, with and without `wait_for`."""
     assert anabranch.flows.__file__ is not None

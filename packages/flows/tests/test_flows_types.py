@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, assert_never, assert_type
 
 from anabranch.flows import (
@@ -15,6 +15,7 @@ from anabranch.flows import (
     Future,
     FutureList,
     State,
+    Stream,
     TimedOut,
     UpstreamFailed,
     flow,
@@ -64,6 +65,11 @@ def body(n: int) -> list[str]:
     assert_type(texts[0], Future[str])
     assert_type(add.map([1, one], unmapped(2)), FutureList[int])
     assert_type(total.submit(gather([one, one])), Future[int])
+    assert_type(add.imap([1, one], unmapped(2), max_pending=3), Stream[int])
+    assert_type(text.imap_unordered(range(n), wait_for=[one]), Stream[str])
+    assert_type(text.imap(add.imap(range(n))), Stream[str])
+    for number in assert_type(add.imap_unordered(range(n)), Stream[int]):
+        assert_type(number, int)
     assert_type(Scale().weigh.submit(one), Future[str])
     assert_type(Scale().weigh(1), str)
     # Each of these is an error, and mypy says so of an ignore that is not needed.
@@ -71,7 +77,14 @@ def body(n: int) -> list[str]:
     add.submit(texts[0])  # type: ignore[arg-type]  # A future of a str.
     total.submit([one])  # type: ignore[list-item]  # A list of futures needs gather.
     text.map(["a"])  # type: ignore[list-item]  # Not ints.
+    text.imap(["a"])  # type: ignore[list-item]  # Not ints.
+    text.imap([1], max_pending="a")  # type: ignore[arg-type]  # No whole number.
     return texts.result()
+
+
+async def numbers() -> AsyncIterator[int]:
+    """Give a number."""
+    yield 1
 
 
 @flow
@@ -79,6 +92,8 @@ async def async_body() -> int:
     """Await in every way."""
     assert_type(await text(1), str)
     assert_type(await text.run(1), State[str])
+    async for each in assert_type(text.imap(numbers()), Stream[str]):
+        assert_type(each, str)
     return assert_type(await add.submit(1), int)
 
 

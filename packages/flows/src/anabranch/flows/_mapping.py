@@ -24,7 +24,7 @@ def mapped_calls(
     named = {**{str(place): value for place, value in enumerate(args)}, **kwargs}
     fixed = {key: value.value for key, value in named.items() if isinstance(value, unmapped)}
     columns = {key: _items(name, key, value) for key, value in named.items() if key not in fixed}
-    lengths = {_described(key): len(items) for key, items in columns.items()}
+    lengths = {described(key): len(items) for key, items in columns.items()}
     if not lengths:
         raise TypeError(
             f"{name}.map() has nothing to map over: give at least one argument that is not unmapped"
@@ -48,11 +48,12 @@ def _items(name: str, key: str, value: object) -> list[object]:
         value = value.result()
     if not isinstance(value, Iterable):
         raise TypeError(
-            f"{name}.map() got {value!r} for {_described(key)}, which is not iterable; "
+            f"{name}.map() got {value!r} for {described(key)}, which is not iterable; "
             "mark a value that every run is to get with unmapped()"
         )
     return list(value)
 
 
-def _described(key: str) -> str:
+def described(key: str) -> str:
+    """Return what errors call an argument, given its place or its name."""
     return f"argument {int(key) + 1}" if key.isdigit() else f"argument {key!r}"

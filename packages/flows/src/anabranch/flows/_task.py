@@ -21,30 +21,15 @@ from typing import (
 
 from anabranch.flows._flow_run import ActiveFlowRun, owner_of
 from anabranch.flows._logging import log_flow_run
-from anabranch.flows._mapping import mapped_calls
+from anabranch.flows._mappable import Mappable
 from anabranch.flows._names import docstring, function_name, task_key
 from anabranch.flows._options import TaskOptions, check_options
-from anabranch.flows._runnable import (
-    A,
-    Async,
-    B,
-    C,
-    D,
-    E,
-    Each,
-    F,
-    G,
-    H,
-    Runnable,
-    Sync,
-    WaitFor,
-)
+from anabranch.flows._runnable import Async, Sync, WaitFor
 from anabranch.flows._task_function import TaskFunction, lookup, unwrapped
 from anabranch.futures import (
     Cancelled,
     Crashed,
     Future,
-    FutureList,
     NotSubmittableError,
     State,
     TaskRun,
@@ -73,7 +58,7 @@ EXECUTING: Final = "Executing %r immediately..."
 _numbers_outside_flows: Final = itertools.count()
 
 
-class BaseTask(Runnable[P, R_co]):
+class BaseTask(Mappable[P, R_co]):
     """What sync and async tasks have in common.
 
     Attributes:
@@ -136,6 +121,9 @@ class BaseTask(Runnable[P, R_co]):
         return _rebuild, (type(self), self._shipped, self._options, self._after)
 
     # ------------------------------------------------------------------ submitting
+
+    def _check(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        self._signature.check(args, kwargs)
 
     def _submit(
         self, args: tuple[object, ...], kwargs: dict[str, object], wait_for: WaitFor
@@ -206,124 +194,6 @@ class BaseTask(Runnable[P, R_co]):
             is_async=self._is_async,
             flow_run=None if scope is None else scope.context.flow_run,
             wait_for=self._after,
-        )
-
-    # ------------------------------------------------------------------ mapping
-
-    # generated: map
-    @overload
-    def map(
-        self: Callable[[A], object],
-        a: Each[A],
-        /,
-        *,
-        wait_for: WaitFor = (),
-    ) -> FutureList[R_co]: ...
-    @overload
-    def map(
-        self: Callable[[A, B], object],
-        a: Each[A],
-        b: Each[B],
-        /,
-        *,
-        wait_for: WaitFor = (),
-    ) -> FutureList[R_co]: ...
-    @overload
-    def map(
-        self: Callable[[A, B, C], object],
-        a: Each[A],
-        b: Each[B],
-        c: Each[C],
-        /,
-        *,
-        wait_for: WaitFor = (),
-    ) -> FutureList[R_co]: ...
-    @overload
-    def map(
-        self: Callable[[A, B, C, D], object],
-        a: Each[A],
-        b: Each[B],
-        c: Each[C],
-        d: Each[D],
-        /,
-        *,
-        wait_for: WaitFor = (),
-    ) -> FutureList[R_co]: ...
-    @overload
-    def map(
-        self: Callable[[A, B, C, D, E], object],
-        a: Each[A],
-        b: Each[B],
-        c: Each[C],
-        d: Each[D],
-        e: Each[E],
-        /,
-        *,
-        wait_for: WaitFor = (),
-    ) -> FutureList[R_co]: ...
-    @overload
-    def map(
-        self: Callable[[A, B, C, D, E, F], object],
-        a: Each[A],
-        b: Each[B],
-        c: Each[C],
-        d: Each[D],
-        e: Each[E],
-        f: Each[F],
-        /,
-        *,
-        wait_for: WaitFor = (),
-    ) -> FutureList[R_co]: ...
-    @overload
-    def map(
-        self: Callable[[A, B, C, D, E, F, G], object],
-        a: Each[A],
-        b: Each[B],
-        c: Each[C],
-        d: Each[D],
-        e: Each[E],
-        f: Each[F],
-        g: Each[G],
-        /,
-        *,
-        wait_for: WaitFor = (),
-    ) -> FutureList[R_co]: ...
-    @overload
-    def map(
-        self: Callable[[A, B, C, D, E, F, G, H], object],
-        a: Each[A],
-        b: Each[B],
-        c: Each[C],
-        d: Each[D],
-        e: Each[E],
-        f: Each[F],
-        g: Each[G],
-        h: Each[H],
-        /,
-        *,
-        wait_for: WaitFor = (),
-    ) -> FutureList[R_co]: ...
-    # end
-    def map(self, *args: object, **kwargs: Any) -> FutureList[R_co]:
-        """Submit one run for each item of the arguments, and return their futures.
-
-        Args:
-            *args: Iterables of the same length, whose items may be futures; futures of iterables;
-                and values marked with `unmapped`, which every run gets as they are.
-            **kwargs: The same by keyword, and ``wait_for``, as for `submit`.
-
-        Returns:
-            The futures, which are themselves a future of the list of values.
-
-        Raises:
-            ValueError: The iterables differ in length.
-            TypeError: No argument is an iterable, or the arguments do not fit the function.
-            NotSubmittableError: There is no task runner here to submit to.
-        """
-        wait_for = kwargs.pop("wait_for", ())
-        calls = mapped_calls(self.name, args, kwargs)
-        return FutureList(
-            [self._submit(call_args, call_kwargs, wait_for) for call_args, call_kwargs in calls]
         )
 
     # ------------------------------------------------------------------ methods

@@ -5,13 +5,14 @@ from __future__ import annotations
 import abc
 import threading
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from types import TracebackType
 from typing import Generic, NamedTuple, Never, Self, TypeVar, final, overload
 
 import attrs
 
 from anabranch.futures._future import Cancellation, Future
+from anabranch.futures._in_flight import AsTheyEnd
 from anabranch.futures._states import Completed, State, StoredValue
 from anabranch.futures._work import TaskRun, new_run_id
 
@@ -175,7 +176,10 @@ def wait(futures: Iterable[Future[R]], /, *, timeout: float | None = None) -> Wa
 
 
 class Stream(Iterator[R_co], AsyncIterator[R_co]):
-    """Values that come one after the other, for ``for`` in threads and ``async for`` in loops."""
+    """Values that come one after the other, for ``for`` in threads and ``async for`` in loops.
+
+    A stream is for one consumer. It is a context manager, sync and async, that closes it.
+    """
 
     @abc.abstractmethod
     def __next__(self) -> R_co:
@@ -185,11 +189,41 @@ class Stream(Iterator[R_co], AsyncIterator[R_co]):
     async def __anext__(self) -> R_co:
         """Wait until there is another value."""
 
+    @abc.abstractmethod
+    def close(self) -> None:
+        """End the stream, and let go of what it holds. Does not wait; may be called again."""
+
+    async def aclose(self) -> None:
+        """`close`, in an event loop, for what has to be awaited to let go of it."""
+        self.close()
+
     def __iter__(self) -> Self:
         return self
 
     def __aiter__(self) -> Self:
         return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
 
 
 def as_completed(
@@ -197,7 +231,7 @@ def as_completed(
 ) -> Stream[Future[R]]:
     """Return the futures one by one as their runs end, in ``for`` or in ``async for``.
 
-    The stream is for one consumer.
+    The stream is for one consumer. Leaving it early, or closing it, does nothing to the runs.
 
     Args:
         futures: What to wait for; each future comes once.
@@ -213,77 +247,32 @@ class _Completions(Stream[Future[R]]):
 
     def __init__(self, futures: Iterable[Future[R]], timeout: float | None) -> None:
         self._deadline = None if timeout is None else time.monotonic() + timeout
-        self._lock = threading.Lock()
-        self._done: deque[Future[R]] = deque()
-        self._next_end: _FirstEnd | None = None
-        self._pending = dict.fromkeys(futures)
-        for future in list(self._pending):
-            future.add_done_callback(self._ended)
+        self._runs: AsTheyEnd[R] = AsTheyEnd()
+        for future in dict.fromkeys(futures):
+            self._runs.add(future)
 
     def __next__(self) -> Future[R]:
-        while (event := self._event()) is not None:
-            if event.wait(self._time_left()) is None:
-                raise self._timeout()
-        return self._pop(StopIteration)
+        future = self._runs.join(self._time_left())
+        if future is None:
+            raise self._no_next(StopIteration)
+        self._runs.pop()
+        return future
 
     async def __anext__(self) -> Future[R]:
-        while (event := self._event()) is not None:
-            if await event.wait_async(self._time_left()) is None:
-                raise self._timeout()
-        return self._pop(StopAsyncIteration)
+        future = await self._runs.join_async(self._time_left())
+        if future is None:
+            raise self._no_next(StopAsyncIteration)
+        self._runs.pop()
+        return future
 
-    def _ended(self, future: Future[R]) -> None:
-        with self._lock:
-            self._done.append(future)
-            event = self._next_end
-        if event is not None:
-            event.set_final(Completed(None))
-
-    def _event(self) -> _FirstEnd | None:
-        """Return what to wait for, or None if there is no need to wait."""
-        with self._lock:
-            if self._done or not self._pending:
-                return None
-            self._next_end = _FirstEnd(list(self._pending))
-            return self._next_end
-
-    def _pop(self, at_the_end: type[Exception]) -> Future[R]:
-        with self._lock:
-            if not self._done:
-                raise at_the_end
-            future = self._done.popleft()
-            del self._pending[future]
-            return future
+    def close(self) -> None:
+        self._runs.clear()
 
     def _time_left(self) -> float | None:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
-    def _timeout(self) -> TimeoutError:
-        with self._lock:
-            count = len(self._pending) - len(self._done)
+    def _no_next(self, at_the_end: type[Exception]) -> Exception:
+        count = len(self._runs)
+        if count == 0:
+            return at_the_end()
         return TimeoutError(f"{count} runs have not ended within the timeout")
-
-
-@final
-class _FirstEnd(Future[None]):
-    """The future of the end of any one of several runs."""
-
-    __slots__ = ("_runs",)
-
-    def __init__(self, runs: Sequence[Future[object]]) -> None:
-        super().__init__(_ANY_RUN)
-        self._runs = runs
-
-    def missing(self) -> Iterable[Future[object]]:
-        return self._runs
-
-    def needed_loops(self) -> frozenset[int]:
-        # To wait is hopeless only in a thread that every one of them needs.
-        return frozenset[int].intersection(*(run.needed_loops() for run in self._runs))
-
-    def awaited(self) -> None:
-        for run in self._runs:
-            run.awaited()
-
-
-_ANY_RUN = TaskRun("", "any of several", "as_completed")

@@ -24,6 +24,7 @@ from anabranch.futures._clock import (
     new_hold,
 )
 from anabranch.futures._dependencies import failure_behind, upstream_failure, when_ready
+from anabranch.futures._in_flight import AsTheyEnd, InFlight, InOrder
 from anabranch.futures._lifecycle import (
     Attempt,
     Command,
@@ -70,6 +71,7 @@ __all__ = [
     "LOOK_INSIDE",
     "NO_RETRIES",
     "SYSTEM_CLOCK",
+    "AsTheyEnd",
     "Attempt",
     "BlockingSection",
     "CallSignature",
@@ -78,6 +80,8 @@ __all__ = [
     "Delay",
     "EventLoop",
     "Hold",
+    "InFlight",
+    "InOrder",
     "Lifecycle",
     "Listener",
     "LoopThread",
