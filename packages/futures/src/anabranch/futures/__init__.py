@@ -4,7 +4,8 @@ What is needed to write a task runner or an engine besides is in `anabranch.futu
 every runner must do is in `anabranch.futures.testing`.
 """
 # The layers, bottom up: _exceptions, _signature | _states, _work, _clock | _loops | _future,
-# _scope | _in_flight | _collections, _dependencies | _arguments | _lifecycle | _remote | _hosting, _runner.
+# _scope | _in_flight | _collections, _dependencies | _arguments | _lifecycle | _remote | _hosting,
+# _runner.
 
 from __future__ import annotations
 
