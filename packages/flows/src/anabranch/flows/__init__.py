@@ -1,14 +1,18 @@
 """Flows and tasks: functions turned into tracked runs, on the task runner of your choice."""
-# The layers, bottom up: _options, _names, _mapping, _task_function, _logging |
-# _runnable | _flow_run | _subflow | _task, _flow | _decorators.
+# The layers, bottom up: _exceptions, _names, _logging, _tags, _mapping | _rows, _printing,
+# _run_names, _hooks, _validation | _options, _task_function, _streams | _runnable | _mappable |
+# _flow_run | _context, _flow_hooks, _subflow | _task, _flow | _decorators.
 
 from __future__ import annotations
 
+from anabranch.flows._context import CurrentFlowRun, CurrentTaskRun, flow_run, task_run
 from anabranch.flows._decorators import FlowDecorator, TaskDecorator, flow, task
+from anabranch.flows._exceptions import ParameterError
 from anabranch.flows._flow import AsyncFlow, Flow
-from anabranch.flows._logging import RunFormatter
+from anabranch.flows._logging import RunFormatter, RunLogger, get_run_logger
 from anabranch.flows._options import FlowOptions, TaskOptions
 from anabranch.flows._runnable import Async, Runnable, Sync
+from anabranch.flows._tags import tags
 from anabranch.flows._task import AsyncTask, Task
 from anabranch.futures import (
     AnabranchError,
@@ -17,6 +21,7 @@ from anabranch.futures import (
     Completed,
     Crashed,
     Failed,
+    FlowRun,
     Future,
     FutureList,
     Pending,
@@ -25,6 +30,7 @@ from anabranch.futures import (
     State,
     StateType,
     Stream,
+    TaskRun,
     TaskRunner,
     TimedOut,
     UpstreamFailed,
@@ -50,15 +56,20 @@ __all__ = [
     "Completed",
     "ConcurrentTaskRunner",
     "Crashed",
+    "CurrentFlowRun",
+    "CurrentTaskRun",
     "Failed",
     "Flow",
     "FlowDecorator",
     "FlowOptions",
+    "FlowRun",
     "Future",
     "FutureList",
+    "ParameterError",
     "Pending",
     "Retrying",
     "RunFormatter",
+    "RunLogger",
     "Runnable",
     "Running",
     "SequentialTaskRunner",
@@ -69,6 +80,7 @@ __all__ = [
     "Task",
     "TaskDecorator",
     "TaskOptions",
+    "TaskRun",
     "TaskRunner",
     "TimedOut",
     "UpstreamFailed",
@@ -76,10 +88,14 @@ __all__ = [
     "allow_failure",
     "as_completed",
     "flow",
+    "flow_run",
     "gather",
+    "get_run_logger",
     "lift",
     "quote",
+    "tags",
     "task",
+    "task_run",
     "unmapped",
     "wait",
 ]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from typing import Any, Final, ParamSpec, TypeVar, Unpack, cast, final, overload
 
 from anabranch.flows._flow import AsyncFlow, Flow, as_runner
 from anabranch.flows._options import FlowOptions, TaskOptions, check_options
 from anabranch.flows._task import AsyncTask, Task
-from anabranch.flows._task_function import unwrapped
+from anabranch.flows._task_function import gives_coroutine, unwrapped
 from anabranch.futures.runner import is_async_function
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class _Anything:
@@ -26,11 +27,13 @@ class TaskDecorator:
     ``@task`` and ``@task(name=..., tags=...)`` both work, on functions, coroutine functions and
     methods. Without a function it returns a decorator with these options, which can be kept and
     used again.
+
+    The task of a generator returns the list of what it yields; it is an async task if the generator
+    is async. For type checkers, annotate an ordinary one with ``Generator``.
     """
 
     def __init__(self, **options: Unpack[TaskOptions]) -> None:
-        check_options("task", options, TaskOptions)
-        self._options = options
+        self._options = check_options("task", options, TaskOptions)
 
     @overload
     def __call__(self, function: Callable[P, _Anything], /) -> Task[P, Any]: ...
@@ -38,6 +41,14 @@ class TaskDecorator:
     def __call__(  # type: ignore[overload-overlap]  # A coroutine is also some `R`; this comes first.
         self, function: Callable[P, Coroutine[Any, Any, R]], /
     ) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(
+        self, function: Callable[P, Generator[T, Any, Any]], /
+    ) -> Task[P, list[T]]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # An async generator is also some `R`.
+        self, function: Callable[P, AsyncIterator[T]], /
+    ) -> AsyncTask[P, list[T]]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
     @overload
@@ -57,7 +68,7 @@ class TaskDecorator:
                 f"@task cannot decorate {function!r}: use it on a function, as in "
                 "`@task` or `@task(name='extract')`"
             )
-        kind = AsyncTask if is_async_function(inner) else Task
+        kind = AsyncTask if gives_coroutine(inner) else Task
         return kind(cast("Callable[..., Any]", function), **all_options)
 
 
@@ -75,8 +86,7 @@ class FlowDecorator:
     """
 
     def __init__(self, **options: Unpack[FlowOptions]) -> None:
-        check_options("flow", options, FlowOptions)
-        self._options = options
+        self._options = check_options("flow", options, FlowOptions)
 
     @overload
     def __call__(self, function: Callable[P, _Anything], /) -> Flow[P, Any]: ...

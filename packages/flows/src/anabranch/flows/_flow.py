@@ -11,12 +11,22 @@ from typing import Any, Final, ParamSpec, Self, TypeVar, Unpack, cast, final
 import anyio
 import anyio.to_thread
 
+from anabranch.flows._flow_hooks import (
+    follow_unstarted,
+    followed,
+    followed_async,
+    tell_start,
+    tell_start_async,
+)
 from anabranch.flows._flow_run import ActiveFlowRun, SubflowRun, outcomes_in, values_to_fetch
+from anabranch.flows._hooks import Hooks
 from anabranch.flows._names import docstring, flow_name, function_name
 from anabranch.flows._options import FlowOptions, check_options
+from anabranch.flows._run_names import RunNamer
 from anabranch.flows._runnable import Async, Runnable, Sync, WaitFor
 from anabranch.flows._subflow import submit_flow
 from anabranch.flows._task_function import TaskFunction, lookup
+from anabranch.flows._validation import ParameterValidator
 from anabranch.futures import Cancelled, Future, State, TaskRun, TaskRunner, WorkItem
 from anabranch.futures.runner import (
     CallSignature,
@@ -42,13 +52,14 @@ class BaseFlow(Runnable[P, R_co]):
         function: The function that was decorated.
         name: What the flow is called.
         description: What the flow does.
+        version: Which version of the flow this is; None if it was not said.
     """
 
     __name__: str
     __qualname__: str
 
     def __init__(self, function: Callable[P, object], /, **options: Unpack[FlowOptions]) -> None:
-        check_options("flow", options, FlowOptions)
+        options = check_options("flow", options, FlowOptions)
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(
                 f"@flow cannot decorate the generator {function_name(function)}(): its body would "
@@ -59,6 +70,7 @@ class BaseFlow(Runnable[P, R_co]):
         self.function: Final = function
         self.name: Final = options.get("name") or flow_name(function)
         self.description: Final = options.get("description") or docstring(function)
+        self.version: Final = options.get("version")
         self._options: Final = options
         self._signature: Final = CallSignature(function, function_name(function))
         if "wait_for" in self._signature.parameters:
@@ -67,6 +79,15 @@ class BaseFlow(Runnable[P, R_co]):
                 "itself; give the parameter another name"
             )
         self._task_runner = as_runner(options.get("task_runner", ConcurrentTaskRunner))
+        self._hooks: Final = Hooks.of(options)
+        self._namer: Final = (
+            None
+            if (run_name := options.get("flow_run_name")) is None
+            else RunNamer(f"Flow {self.name!r}", "flow_run_name", run_name, function)
+        )
+        self._validator: Final = (
+            ParameterValidator(self.name, function) if options.get("validate_parameters") else None
+        )
 
     @property
     def task_runner(self) -> TaskRunner:
@@ -109,15 +130,34 @@ class BaseFlow(Runnable[P, R_co]):
         )
         return item
 
-    def _new_run(self, *, is_submitted: bool = False) -> ActiveFlowRun:
+    def _new_run(
+        self,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        *,
+        is_submitted: bool = False,
+    ) -> ActiveFlowRun:
         runner = self._task_runner.duplicate()
         runner.backend = self._options.get("backend")
         return ActiveFlowRun(
             self.name,
             runner,
-            name=self._options.get("flow_run_name"),
+            name=None if self._namer is None else self._namer(args, kwargs),
             is_submitted=is_submitted,
+            log_prints=self._options.get("log_prints"),
         )
+
+    def _call(
+        self, run: ActiveFlowRun, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> object:
+        """Call the function, in the run's scope."""
+        run.scope.call = (self.function, args, kwargs)
+        return self.function(*args, **kwargs)  # type: ignore[arg-type]  # They were checked.
+
+    def _validated(
+        self, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> tuple[tuple[object, ...], dict[str, object]]:
+        return (args, kwargs) if self._validator is None else self._validator(args, kwargs)
 
 
 def _rebuild(
@@ -147,17 +187,19 @@ class Flow(Sync[P, R_co], BaseFlow[P, R_co]):
         if (failure := upstream_failure(item)) is not None:
             return failure
         args, resolved = resolve_arguments(item)
-        return self._run(self._new_run(), args, dict(resolved))
+        resolved = dict(resolved)
+        return self._run(self._new_run(args, resolved), args, resolved)
 
     def _run(
         self, run: ActiveFlowRun, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> State[R_co]:
-        function = cast("Callable[..., R_co]", self.function)
-        with run.accounted():
+        with followed(self, self._hooks, run), run.accounted():
+            tell_start(self, self._hooks, run)
+            args, kwargs = self._validated(args, kwargs)
             try:
                 with run.runner:
                     with run.entered():
-                        returned = function(*args, **kwargs)
+                        returned = self._call(run, args, kwargs)
                         run.scope.join()
                         outcomes = outcomes_in(returned)
                         for outcome in outcomes:
@@ -174,10 +216,13 @@ class Flow(Sync[P, R_co], BaseFlow[P, R_co]):
     def _submit(
         self, args: tuple[object, ...], kwargs: dict[str, object], wait_for: WaitFor
     ) -> Future[R_co]:
-        run = self._new_run(is_submitted=True)
+        self._signature.check(args, kwargs)
+        run = self._new_run(args, kwargs, is_submitted=True)
         future: SubflowRun[R_co] = SubflowRun(run)
         item = self._item(args, kwargs, wait_for, future.task_run)
-        return submit_flow(future, item, partial(self._run, run))
+        submit_flow(future, item, partial(self._run, run))
+        follow_unstarted(self, self._hooks, run, future)
+        return future
 
 
 @final
@@ -200,35 +245,46 @@ class AsyncFlow(Async[P, R_co], BaseFlow[P, R_co]):
         if (failure := upstream_failure(item)) is not None:
             return failure
         args, resolved = await resolve_arguments_async(item)
-        return await self._run(self._new_run(), args, dict(resolved))
+        resolved = dict(resolved)
+        return await self._run(self._new_run(args, resolved), args, resolved)
 
     async def _run(
         self, run: ActiveFlowRun, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> State[R_co]:
-        function = cast("Callable[..., Coroutine[Any, Any, R_co]]", self.function)
-        with run.accounted():
-            try:
-                async with run.runner.start():
-                    with run.entered():
-                        returned = await function(*args, **kwargs)
-                        await run.scope.join_async()
-                        outcomes = outcomes_in(returned)
-                        for outcome in outcomes:
-                            if isinstance(outcome, Future):
-                                await outcome.join_async()
-                    run.conclude(returned, outcomes)
-                    for value in values_to_fetch(outcomes):
-                        await anyio.to_thread.run_sync(value.result)
-            except Exception:  # Whatever the body raised, the runner has ended its runs by now.
-                with anyio.CancelScope(shield=True):
-                    await run.scope.join_async()  # Only subflows may be left.
-                raise
+        async with followed_async(self, self._hooks, run):
+            with run.accounted():
+                await tell_start_async(self, self._hooks, run)
+                args, kwargs = self._validated(args, kwargs)
+                await self._run_body(run, args, kwargs)
         return cast("State[R_co]", run.state)
+
+    async def _run_body(
+        self, run: ActiveFlowRun, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> None:
+        try:
+            async with run.runner.start():
+                with run.entered():
+                    returned = await cast(
+                        "Coroutine[Any, Any, R_co]", self._call(run, args, kwargs)
+                    )
+                    await run.scope.join_async()
+                    outcomes = outcomes_in(returned)
+                    for outcome in outcomes:
+                        if isinstance(outcome, Future):
+                            await outcome.join_async()
+                run.conclude(returned, outcomes)
+                for value in values_to_fetch(outcomes):
+                    await anyio.to_thread.run_sync(value.result)
+        except Exception:  # Whatever the body raised, the runner has ended its runs by now.
+            with anyio.CancelScope(shield=True):
+                await run.scope.join_async()  # Only subflows may be left.
+            raise
 
     def _submit(
         self, args: tuple[object, ...], kwargs: dict[str, object], wait_for: WaitFor
     ) -> Future[R_co]:
-        run = self._new_run(is_submitted=True)
+        self._signature.check(args, kwargs)
+        run = self._new_run(args, kwargs, is_submitted=True)
         future: SubflowRun[R_co] = SubflowRun(run)
         item = self._item(args, kwargs, wait_for, future.task_run)
 
@@ -240,11 +296,13 @@ class AsyncFlow(Async[P, R_co], BaseFlow[P, R_co]):
             return Cancelled(message="The run was cancelled while it was running.")
 
         backend = run.runner.backend or default_backend()
-        return submit_flow(
+        submit_flow(
             future,
             item,
             lambda args, kwargs: anyio.run(run_stoppably, args, kwargs, backend=backend),
         )
+        follow_unstarted(self, self._hooks, run, future)
+        return future
 
 
 def as_runner(value: object) -> TaskRunner:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, TypeAlias, TypeVar, cast, final
 
+from anabranch.flows._hooks import HookThread
 from anabranch.flows._logging import (
     engine_logger,
     ensure_console_logging,
@@ -20,6 +21,8 @@ from anabranch.flows._logging import (
     log_task_run,
 )
 from anabranch.flows._names import new_flow_run_name
+from anabranch.flows._printing import logged_prints
+from anabranch.flows._tags import current_tags
 from anabranch.futures import (
     Cancellation,
     Cancelled,
@@ -108,19 +111,31 @@ class ActiveFlowRun:
         flow_run: The run's id and names.
         runner: The runner that the flow's tasks are submitted to; not started yet.
         scope: The scope of the flow's body.
+        tags: The tags that were in force when the flow was called.
+        hooks: Calls the hooks of submitted runs.
+        parent: The flow run that called this one; None if there is none in this process.
         state: The state that the run has ended in; None until then.
     """
 
     def __init__(
-        self, flow_name: str, runner: TaskRunner, *, name: str | None, is_submitted: bool
+        self,
+        flow_name: str,
+        runner: TaskRunner,
+        *,
+        name: str | None,
+        is_submitted: bool,
+        log_prints: bool | None = None,
     ) -> None:
         self.flow_run: Final = FlowRun(new_run_id(), name or new_flow_run_name(), flow_name)
         self.runner: Final = runner
         self.scope: Final = RunScope(RunContext(self.flow_run), runner, self)
+        self.tags: Final = current_tags.get()
+        self.hooks: Final = HookThread(self.flow_run, self.scope, runner.backend)
         self.state: State[object] | None = None
         parent = current_scope.get()
-        self._parent: Final = None if parent is None else owner_of(parent)
+        self.parent: Final = None if parent is None else owner_of(parent)
         self._is_submitted: Final = is_submitted
+        self._log_prints: Final = log_prints
         self._lock: Final = threading.Lock()
         self._counters: Final[dict[str, itertools.count[int]]] = {}
         self._ends: Final[Counter[StateType]] = Counter()
@@ -198,15 +213,16 @@ class ActiveFlowRun:
         finally:
             if self.state is not None:
                 self._log_end(self.state)
-                if self._parent is not None and not self._is_submitted:
-                    self._parent.note_subflow_end(self.state)
+                if self.parent is not None and not self._is_submitted:
+                    self.parent.note_subflow_end(self.state)
 
     @contextmanager
     def entered(self) -> Iterator[None]:
         """Surround the flow's body: what it submits belongs to this run."""
         token = current_scope.set(self.scope)
         try:
-            yield
+            with logged_prints(self._log_prints):
+                yield
         except BaseException:  # However the body was left.
             self.scope.cancel()
             raise
@@ -242,11 +258,11 @@ class ActiveFlowRun:
 
     def _log_start(self) -> None:
         run = self.flow_run
-        if self._parent is None:
+        if self.parent is None:
             engine_logger.info("Created flow run %r for flow %r", run.name, run.flow_name)
         else:
             log_flow_run(
-                self._parent.flow_run,
+                self.parent.flow_run,
                 "Created subflow run %r for flow %r",
                 run.name,
                 run.flow_name,

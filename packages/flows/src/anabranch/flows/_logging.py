@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Final, TextIO
+from collections.abc import MutableMapping
+from typing import Any, Final, TextIO, final
 
-from anabranch.futures import FlowRun, TaskRun
+from anabranch.futures import FlowRun, RunContext, TaskRun
+from anabranch.futures.runner import current_scope
 
 engine_logger: Final = logging.getLogger("anabranch.engine")
 flow_runs_logger: Final = logging.getLogger("anabranch.flow_runs")
@@ -19,8 +21,7 @@ _root: Final = logging.getLogger("anabranch")
 def log_flow_run(run: FlowRun, message: str, *args: object, level: int = logging.INFO) -> None:
     """Log a line about a flow run."""
     if flow_runs_logger.isEnabledFor(level):
-        extra = {"run_label": f"Flow run {run.name!r}", **_flow_fields(run)}
-        flow_runs_logger.log(level, message, *args, extra=extra)
+        flow_runs_logger.log(level, message, *args, extra=fields_of(None, run))
 
 
 def log_task_run(
@@ -32,19 +33,71 @@ def log_task_run(
 ) -> None:
     """Log a line about a task run."""
     if task_runs_logger.isEnabledFor(level):
-        extra: dict[str, object] = {
-            "run_label": f"Task run {run.name!r}",
-            "task_run_id": run.id,
-            "task_run_name": run.name,
-            "task_name": run.task_name,
+        task_runs_logger.log(level, message, *args, extra=fields_of(run, flow_run))
+
+
+def log_run(
+    run: TaskRun | FlowRun,
+    message: str,
+    *args: object,
+    level: int = logging.ERROR,
+    failure: BaseException | None = None,
+) -> None:
+    """Log a line about a run of either kind, with the traceback of an exception."""
+    is_task = isinstance(run, TaskRun)
+    logger = task_runs_logger if is_task else flow_runs_logger
+    extra = fields_of(run, None) if isinstance(run, TaskRun) else fields_of(None, run)
+    logger.log(level, message, *args, exc_info=failure, extra=extra)
+
+
+def fields_of(task_run: TaskRun | None, flow_run: FlowRun | None) -> dict[str, object]:
+    """Return what records about a run carry: its names and ids, and those of its flow run."""
+    fields: dict[str, object] = {}
+    if flow_run is not None:
+        fields = {
+            "run_label": f"Flow run {flow_run.name!r}",
+            "flow_run_id": flow_run.id,
+            "flow_run_name": flow_run.name,
+            "flow_name": flow_run.flow_name,
         }
-        if flow_run is not None:
-            extra |= _flow_fields(flow_run)
-        task_runs_logger.log(level, message, *args, extra=extra)
+    if task_run is not None:
+        fields |= {
+            "run_label": f"Task run {task_run.name!r}",
+            "task_run_id": task_run.id,
+            "task_run_name": task_run.name,
+            "task_name": task_run.task_name,
+        }
+    return fields
 
 
-def _flow_fields(run: FlowRun) -> dict[str, object]:
-    return {"flow_run_id": run.id, "flow_run_name": run.name, "flow_name": run.flow_name}
+@final
+class RunLogger(logging.LoggerAdapter[logging.Logger]):
+    """A logger whose records carry the names and ids of a run."""
+
+    def process(
+        self, msg: object, kwargs: MutableMapping[str, Any]
+    ) -> tuple[object, MutableMapping[str, Any]]:
+        """Add the run's fields to those that the caller gives."""
+        kwargs["extra"] = {**(kwargs.get("extra") or {}), **(self.extra or {})}
+        return msg, kwargs
+
+
+def get_run_logger() -> RunLogger:
+    """Return the logger of the run that is calling.
+
+    It always works. In a task it is the logger ``anabranch.task_runs``, and in a flow's own body
+    ``anabranch.flow_runs``; each record carries the run's names and ids, beside the ``extra`` that
+    it is logged with. Outside any run, as in a unit test, it is the logger ``anabranch``.
+
+    The logger stays that of this run, wherever it is used.
+    """
+    scope = current_scope.get()
+    context = RunContext() if scope is None else scope.context
+    if context.task_run is not None:
+        logger = task_runs_logger
+    else:
+        logger = _root if context.flow_run is None else flow_runs_logger
+    return RunLogger(logger, fields_of(context.task_run, context.flow_run))
 
 
 class RunFormatter(logging.Formatter):

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypedDict
+from typing import Any, TypedDict, TypeVar, cast
 
+from anabranch.flows._hooks import (
+    HOOK_OPTIONS,
+    FlowHooks,
+    FlowRunningHook,
+    TaskHooks,
+    TaskRunningHook,
+    checked_hooks,
+)
+from anabranch.flows._run_names import RunName
+from anabranch.flows._tags import checked_tags
 from anabranch.futures import Backend, TaskRunner
+
+OptionsT = TypeVar("OptionsT", bound="TaskOptions | FlowOptions")
 
 
 class TaskOptions(TypedDict, total=False):
@@ -14,15 +26,36 @@ class TaskOptions(TypedDict, total=False):
     Attributes:
         name: What to call the task; its function's name by default.
         description: What the task does; its docstring by default.
+        version: Which version of the task this is; for those who read it.
         tags: Labels for the task's runs.
+        task_run_name: What to call each run: a template that is filled with the parameters, such as
+            ``"{name}-on-{date:%A}"``, or a callable that returns the name, given either nothing or
+            the parameters. By default the task's name, its key and a number.
+        log_prints: Whether what the task prints goes to its log; by default as in what surrounds
+            the call.
         backend: The event loop of an async task where the runner has to bring one: ``"trio"`` or
             ``"asyncio"``. By default the flow's.
+        on_running: What to call when an attempt of a run starts: a hook or several, each called
+            with the task, the `TaskRun` and the state. Hooks may be async. What they raise is
+            logged, and harms nothing.
+        on_completion: What to call when a run has completed.
+        on_failure: What to call when a run has failed or timed out.
+        on_crashed: What to call when a run has crashed.
+        on_cancellation: What to call when a run was cancelled.
     """
 
     name: str
     description: str
+    version: str | None
     tags: Iterable[str]
+    task_run_name: RunName | None
+    log_prints: bool | None
     backend: Backend
+    on_running: TaskRunningHook | Iterable[TaskRunningHook]
+    on_completion: TaskHooks
+    on_failure: TaskHooks
+    on_crashed: TaskHooks
+    on_cancellation: TaskHooks
 
 
 class FlowOptions(TypedDict, total=False):
@@ -31,34 +64,73 @@ class FlowOptions(TypedDict, total=False):
     Attributes:
         name: What to call the flow; its function's name with dashes by default.
         description: What the flow does; its docstring by default.
+        version: Which version of the flow this is; for those who read it.
         task_runner: The runner of the flow's tasks, as an instance, a class or any callable that
             makes one, which is called once; a `ConcurrentTaskRunner` by default. Each run has a
             duplicate of its own.
-        flow_run_name: What to call each run; an adjective and an animal by default.
+        flow_run_name: What to call each run: a template that is filled with the parameters, such as
+            ``"{name}-on-{date:%A}"``, or a callable that returns the name, given either nothing or
+            the parameters. By default an adjective and an animal.
+        log_prints: Whether what the flow and its tasks print goes to their logs; by default as in
+            what surrounds the call.
+        validate_parameters: Whether to check and convert the arguments by their annotations, with
+            pydantic.
         backend: The event loop beside a sync flow, ``"trio"`` (default) or ``"asyncio"``. An async
             flow runs in the caller's.
+        on_running: What to call when a run starts: a hook or several, each called with the flow,
+            the `FlowRun` and the state. Hooks may be async. What they raise is logged, and harms
+            nothing.
+        on_completion: What to call when a run has completed.
+        on_failure: What to call when a run has failed or timed out.
+        on_crashed: What to call when a run has crashed.
+        on_cancellation: What to call when a run was cancelled.
     """
 
     name: str
     description: str
+    version: str | None
     task_runner: TaskRunner | Callable[[], TaskRunner]
-    flow_run_name: str
+    flow_run_name: RunName | None
+    log_prints: bool | None
+    validate_parameters: bool
     backend: Backend
+    on_running: FlowRunningHook | Iterable[FlowRunningHook]
+    on_completion: FlowHooks
+    on_failure: FlowHooks
+    on_crashed: FlowHooks
+    on_cancellation: FlowHooks
 
 
-def check_options(kind: str, options: Mapping[str, object], allowed: type) -> None:
-    """Refuse options that there are none of.
+def check_options(kind: str, options: OptionsT, allowed: type) -> OptionsT:
+    """Refuse options that there are none of, and values that an option does not take.
+
+    Args:
+        kind: The decorator, for errors: ``"task"`` or ``"flow"``.
+        options: What it was given.
+        allowed: The class of its options.
+
+    Returns:
+        The options, in a form that can be used again.
 
     Raises:
-        TypeError: An option is unknown.
+        TypeError: An option is unknown, or its value is of the wrong type.
         ValueError: The backend is unknown.
     """
+    checked: dict[str, Any] = dict(cast("Mapping[str, Any]", options))
     known = allowed.__annotations__
-    for option in options:
+    for option in checked:
         if option not in known:
             raise TypeError(
                 f"@{kind} has no option {option!r}; it takes {', '.join(sorted(known))}"
             )
-    backend = options.get("backend")
-    if backend not in (None, "trio", "asyncio"):
+    if (backend := checked.get("backend")) not in (None, "trio", "asyncio"):
         raise ValueError(f"@{kind}(backend={backend!r}): use 'trio' or 'asyncio'")
+    if not isinstance(version := checked.get("version"), str | None):
+        raise TypeError(
+            f"@{kind}(version={version!r}): use a string, as in version={str(version)!r}"
+        )
+    if "tags" in checked:
+        checked["tags"] = checked_tags(f"@{kind}", checked["tags"])
+    for option in HOOK_OPTIONS & checked.keys():
+        checked[option] = checked_hooks(kind, option, checked[option])
+    return cast("OptionsT", checked)

@@ -20,17 +20,22 @@ from typing import (
 )
 
 from anabranch.flows._flow_run import ActiveFlowRun, owner_of
+from anabranch.flows._hooks import HOOKS_OUTSIDE_FLOWS, Hooks
 from anabranch.flows._logging import log_flow_run
 from anabranch.flows._mappable import Mappable
 from anabranch.flows._names import docstring, function_name, task_key
 from anabranch.flows._options import TaskOptions, check_options
+from anabranch.flows._printing import prints_are_logged
+from anabranch.flows._run_names import RunNamer
 from anabranch.flows._runnable import Async, Sync, WaitFor
+from anabranch.flows._tags import current_tags
 from anabranch.flows._task_function import TaskFunction, lookup, unwrapped
 from anabranch.futures import (
     Cancelled,
     Crashed,
     Future,
     NotSubmittableError,
+    Running,
     State,
     TaskRun,
     WorkItem,
@@ -67,6 +72,7 @@ class BaseTask(Mappable[P, R_co]):
         key: Eight hexadecimal digits made from the function's qualified name, and so the same in
             every run and process.
         description: What the task does.
+        version: Which version of the task this is; None if it was not said.
         tags: Labels for the task's runs.
     """
 
@@ -75,17 +81,25 @@ class BaseTask(Mappable[P, R_co]):
     _is_async: bool
 
     def __init__(self, function: Callable[P, object], /, **options: Unpack[TaskOptions]) -> None:
-        check_options("task", options, TaskOptions)
+        options = check_options("task", options, TaskOptions)
         self.function: Final = function
         inner = unwrapped(function)
         functools.update_wrapper(self, inner, updated=())
         self.name: Final = options.get("name") or function_name(inner)
         self.key: Final = task_key(inner)
         self.description: Final = options.get("description") or docstring(inner)
+        self.version: Final = options.get("version")
         self.tags: Final = frozenset(options.get("tags", ()))
         self._options: Final = options
         self._signature: Final = CallSignature(inner, self.name)
-        self._shipped: Final = TaskFunction.of(inner)
+        self._shipped: Final = TaskFunction.of(inner, options.get("log_prints"))
+        self._logging_prints: TaskFunction | None = None
+        self._hooks: Final = Hooks.of(options)
+        self._namer: Final = (
+            None
+            if (run_name := options.get("task_run_name")) is None
+            else RunNamer(f"Task {self.name!r}", "task_run_name", run_name, self._shipped.func)
+        )
         self._after: tuple[object, ...] = ()
         if "wait_for" in self._signature.parameters:
             raise TypeError(
@@ -134,9 +148,11 @@ class BaseTask(Mappable[P, R_co]):
         if scope is None or scope.runner is None:
             raise self._not_submittable(scope)
         owner = owner_of(scope)
-        run = self._new_run(owner)
+        run = self._new_run(owner, args, kwargs)
+        hooks = self._hooks
+        hook_thread = HOOKS_OUTSIDE_FLOWS if owner is None else owner.hooks
         item: WorkItem[R_co] = make_item(
-            self._shipped,
+            self._function_to_ship(),
             args,
             kwargs,
             task_run=run,
@@ -144,14 +160,25 @@ class BaseTask(Mappable[P, R_co]):
             flow_run=scope.context.flow_run,
             wait_for=(*self._after, *wait_for),
             backend=self._options.get("backend") or scope.runner.backend,
+            listener=None if hooks is None else hooks.listener(self, hook_thread),
         )
-        if owner is None:
-            return scope.runner.dispatch(item)
-        runs_here = scope.runner.runs_in_place(item)
-        # Said before it is done: by then the run may have ended, and its last line be written.
-        message = EXECUTING if runs_here else "Submitted task run %r for execution."
-        log_flow_run(owner.flow_run, message, run.name)
-        return scope.runner.dispatch(item)
+        if owner is not None:
+            runs_here = scope.runner.runs_in_place(item)
+            # Said before it is done: by then the run may have ended, and its last line be written.
+            message = EXECUTING if runs_here else "Submitted task run %r for execution."
+            log_flow_run(owner.flow_run, message, run.name)
+        future = scope.runner.dispatch(item)
+        if hooks is not None:
+            hooks.follow(self, future, hook_thread)
+        return future
+
+    def _function_to_ship(self) -> TaskFunction:
+        """Return the function, told of what it would inherit from around it in this process."""
+        if self._shipped.log_prints is not None or not prints_are_logged.get():
+            return self._shipped
+        if self._logging_prints is None:
+            self._logging_prints = self._shipped.logging_prints()
+        return self._logging_prints
 
     def _not_submittable(self, scope: RunScope | None) -> NotSubmittableError:
         if scope is None:
@@ -168,9 +195,18 @@ class BaseTask(Mappable[P, R_co]):
             "flow"
         )
 
-    def _new_run(self, owner: ActiveFlowRun | None) -> TaskRun:
-        number = next(_numbers_outside_flows) if owner is None else owner.next_number(self.key)
-        run = TaskRun(new_run_id(), f"{self.name}-{self.key}-{number}", self.name, self.tags)
+    def _new_run(
+        self, owner: ActiveFlowRun | None, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> TaskRun:
+        if self._namer is not None:
+            # What a method is bound to is a parameter like others, for names.
+            shipped = self._shipped
+            name = self._namer((*shipped.args, *args), {**shipped.keywords, **kwargs})
+        else:
+            number = next(_numbers_outside_flows) if owner is None else owner.next_number(self.key)
+            name = f"{self.name}-{self.key}-{number}"
+        tags = self.tags | around if (around := current_tags.get()) else self.tags
+        run = TaskRun(new_run_id(), name, self.name, tags)
         if owner is not None:
             message = "Created task run %r for task %r"
             log_flow_run(owner.flow_run, message, run.name, self.name)
@@ -183,7 +219,7 @@ class BaseTask(Mappable[P, R_co]):
     ) -> WorkItem[R_co]:
         self._signature.check(args, kwargs)
         owner = None if scope is None else owner_of(scope)
-        run = self._new_run(owner)
+        run = self._new_run(owner, args, kwargs)
         if owner is not None:
             log_flow_run(owner.flow_run, EXECUTING, run.name)
         return make_item(
@@ -240,11 +276,22 @@ class Task(Sync[P, R_co], BaseTask[P, R_co]):
         for upstream in (*item.upstreams, *item.tolerated):
             upstream.join()
         runner = None if scope is None else scope.runner
-        state = upstream_failure(item) or run_item(item, runner)
+        if (failure := upstream_failure(item)) is None:
+            self._tell(item, Running(), scope)
+        state = failure or run_item(item, runner)
         _note_end(item, scope, state)
+        self._tell(item, state, scope)
         if isinstance(state, Crashed) and not isinstance(state.exception, Exception):
             raise state.exception  # Ctrl-C or SystemExit: the caller's own thread was meant.
         return state
+
+    def _tell(
+        self, item: WorkItem[R_co], state: State[object] | Running, scope: RunScope | None
+    ) -> None:
+        if self._hooks is not None:
+            runner = None if scope is None else scope.runner
+            backend = None if runner is None else runner.backend
+            self._hooks.call(self, item.task_run, state, self._options.get("backend") or backend)
 
     @overload
     def __get__(
@@ -288,9 +335,13 @@ class AsyncTask(Async[P, R_co], BaseTask[P, R_co]):
         runner = None if scope is None else scope.runner
         state: State[R_co] = Cancelled(message="The run was cancelled while it was running.")
         try:
-            state = upstream_failure(item) or await run_item_async(item, runner)
+            if (failure := upstream_failure(item)) is None and self._hooks is not None:
+                await self._hooks.call_async(self, item.task_run, Running())
+            state = failure or await run_item_async(item, runner)
         finally:
             _note_end(item, scope, state)
+            if self._hooks is not None:
+                await self._hooks.call_async(self, item.task_run, state)
         if isinstance(state, Crashed) and not isinstance(state.exception, Exception):
             raise state.exception  # Ctrl-C or SystemExit: the caller's own thread was meant.
         return state

@@ -1,0 +1,109 @@
+"""The hooks of flows, and the end of those of their runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+
+import anyio
+
+from anabranch.flows._flow_run import ActiveFlowRun, SubflowRun
+from anabranch.flows._hooks import Hooks
+from anabranch.futures import Cancelled, Future, Running
+from anabranch.futures.runner import current_scope
+
+
+@contextmanager
+def followed(flow: object, hooks: Hooks | None, run: ActiveFlowRun) -> Iterator[None]:
+    """Surround a run of a sync flow: when it has ended, see to the hooks of its runs and its own.
+
+    Args:
+        flow: The flow.
+        hooks: Its hooks, if it has any.
+        run: The run.
+    """
+    try:
+        yield
+    except BaseException:  # Ctrl-C and the like: all else has become the run's state.
+        run.hooks.join(in_a_hurry=True)
+        _tell_end(flow, hooks, run)
+        raise
+    run.hooks.join()
+    _tell_end(flow, hooks, run)
+
+
+def tell_start(flow: object, hooks: Hooks | None, run: ActiveFlowRun) -> None:
+    """Call the hooks for the start of a run."""
+    if hooks is not None:
+        with _in_scope_of(run):
+            hooks.call(flow, run.flow_run, Running(), run.runner.backend)
+
+
+def _tell_end(flow: object, hooks: Hooks | None, run: ActiveFlowRun) -> None:
+    if hooks is not None and run.state is not None:
+        with _in_scope_of(run):
+            hooks.call(flow, run.flow_run, run.state, run.runner.backend)
+
+
+@asynccontextmanager
+async def followed_async(
+    flow: object, hooks: Hooks | None, run: ActiveFlowRun
+) -> AsyncIterator[None]:
+    """`followed`, for an async flow."""
+    try:
+        yield
+    except BaseException:  # Cancelled, or Ctrl-C: all else has become the run's state.
+        with anyio.CancelScope(shield=True):
+            await run.hooks.join_async(in_a_hurry=True)
+            await _tell_end_async(flow, hooks, run)
+        raise
+    await run.hooks.join_async()
+    await _tell_end_async(flow, hooks, run)
+
+
+async def tell_start_async(flow: object, hooks: Hooks | None, run: ActiveFlowRun) -> None:
+    """`tell_start`, for an async flow."""
+    if hooks is not None:
+        with _in_scope_of(run):
+            await hooks.call_async(flow, run.flow_run, Running())
+
+
+async def _tell_end_async(flow: object, hooks: Hooks | None, run: ActiveFlowRun) -> None:
+    if hooks is not None and run.state is not None:
+        with _in_scope_of(run):
+            await hooks.call_async(flow, run.flow_run, run.state)
+
+
+@contextmanager
+def _in_scope_of(run: ActiveFlowRun) -> Iterator[None]:
+    token = current_scope.set(run.scope)
+    try:
+        yield
+    finally:
+        current_scope.reset(token)
+
+
+def follow_unstarted(
+    flow: object, hooks: Hooks | None, run: ActiveFlowRun, future: SubflowRun[object]
+) -> None:
+    """Have the hooks of a submitted subflow called by its parent, should it never start.
+
+    Args:
+        flow: The subflow.
+        hooks: Its hooks, if it has any.
+        run: Its run.
+        future: Its future.
+    """
+    if hooks is None or run.parent is None:
+        return
+    thread = run.parent.hooks
+
+    def ended(future: Future[object]) -> None:
+        state = future.final_state()
+        never_started = isinstance(state, Cancelled) and run.state is None
+        call = partial(hooks.call_apart, flow, run.flow_run, state, thread.backend)
+        thread.put(call if never_started else None)
+
+    if thread.expect():
+        future.add_done_callback(ended)
