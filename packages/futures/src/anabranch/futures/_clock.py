@@ -63,7 +63,7 @@ class SystemClock:
 
     def _reset(self) -> None:
         self._changed = threading.Condition()
-        self._timers: list[_Timer] = []
+        self._timers: list[Timer] = []
         self._order = itertools.count()
         self._thread: threading.Thread | None = None
         self._purge_beyond = _FEW
@@ -74,7 +74,7 @@ class SystemClock:
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> CancelTimer:
         """Have ``callback`` called once, in the clock's thread; see `Clock.call_later`."""
-        timer = _Timer(time.monotonic() + seconds, next(self._order), callback)
+        timer = Timer(time.monotonic() + seconds, next(self._order), callback)
         with self._changed:
             self._purge()
             heapq.heappush(self._timers, timer)
@@ -137,7 +137,7 @@ def _nothing() -> None:
 
 
 @final
-class _Timer:
+class Timer:
     """A callback and its time; ordered by time, then by age."""
 
     __slots__ = ("callback", "order", "when")
@@ -147,7 +147,7 @@ class _Timer:
         self.order = order
         self.callback: Callable[[], object] | None = callback
 
-    def __lt__(self, other: _Timer) -> bool:
+    def __lt__(self, other: Timer) -> bool:
         return (self.when, self.order) < (other.when, other.order)
 
     def cancel(self) -> None:

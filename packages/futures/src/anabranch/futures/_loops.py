@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import itertools
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -17,10 +18,14 @@ import anyio
 
 from anabranch.futures._work import Backend
 
+#: Advances with every entry into any event loop, so that a test's clock sees whether there was one
+#: while it looked whether all loops are idle.
+entries: Final = itertools.count()
+
 
 @final
 class EventLoop:
-    """One running event loop, as seen from other threads.
+    """One running event loop, as seen from other threads; equal to all others of the same loop.
 
     Attributes:
         backend: Which kind of loop it is.
@@ -36,6 +41,12 @@ class EventLoop:
         self.thread_id: Final = threading.get_ident()
         self._call_soon: Final = call_soon
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, EventLoop) and self._call_soon == other._call_soon
+
+    def __hash__(self) -> int:
+        return hash(self._call_soon)
+
     def call_soon(self, function: Callable[[], object]) -> bool:
         """Have the loop call ``function``, in its own thread.
 
@@ -44,6 +55,11 @@ class EventLoop:
         Returns:
             Whether the loop is still there to call it.
         """
+        next(entries)
+        return self.enter(function)
+
+    def enter(self, function: Callable[[], object]) -> bool:
+        """`call_soon` for a test's clock, whose own entries put nothing to work."""
         try:
             self._call_soon(function)
         except RuntimeError:  # Both libraries' word for a loop that has ended.

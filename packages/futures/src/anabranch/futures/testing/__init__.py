@@ -22,6 +22,7 @@ from anabranch.futures.testing._behaviour import (
 )
 from anabranch.futures.testing._gate import Gate, Ticket
 from anabranch.futures.testing._table import BEHAVIOURS
+from anabranch.futures.testing._virtual_clock import VirtualClock
 
 __all__ = [
     "BEHAVIOURS",
@@ -30,6 +31,7 @@ __all__ = [
     "Subject",
     "Ticket",
     "Verdict",
+    "VirtualClock",
     "judge",
     "judge_all",
     "raises",
