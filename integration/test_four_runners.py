@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from typing import Any
 
 import attrs
 import pytest
@@ -18,8 +20,12 @@ from anabranch.flows import (
     UpstreamFailed,
     allow_failure,
     flow,
+    flow_run,
+    get_run_logger,
     lift,
+    tags,
     task,
+    task_run,
     unmapped,
 )
 from anabranch.futures import NotSubmittableError
@@ -114,6 +120,64 @@ class Scale:
         return self.factor * x
 
 
+@task
+def count(n: int) -> Generator[int, None, None]:
+    """Yield numbers."""
+    yield from range(n)
+
+
+@task
+async def count_async(n: int) -> AsyncGenerator[int, None]:
+    """Yield numbers, asynchronously."""
+    for number in range(n):
+        yield number
+
+
+class Double:
+    """A callable object."""
+
+    def __call__(self, x: int) -> int:
+        """Double."""
+        return 2 * x
+
+    @task
+    @classmethod
+    def named(cls, x: int) -> str:
+        """Name the class."""
+        return f"{cls.__name__} {x}"
+
+    @task
+    @staticmethod
+    def count(n: int) -> Generator[int, None, None]:
+        """Yield numbers."""
+        yield from range(n)
+
+
+@task(tags=["own"], task_run_name="seen-{x}")
+def see(x: int, *more: int, y: str = "z") -> dict[str, object]:
+    """Tell what a run sees of itself."""
+    get_run_logger().info("It works everywhere")
+    return {
+        "names": (task_run.task_name, task_run.name, flow_run.flow_name, flow_run.name),
+        "ids": (task_run.id, flow_run.id),
+        "parameters": dict(task_run.parameters),
+        "tags": task_run.tags,
+        "attempts": (task_run.attempt, flow_run.attempt),
+    }
+
+
+@task
+async def see_async(x: int) -> object:
+    """Tell the parameters of a run."""
+    return dict(task_run.parameters)
+
+
+@task(task_run_name="wrong")
+def forget_to_await() -> object:
+    """Return a coroutine by mistake."""
+    return count_async(1)
+
+
 def test_values_flow_through_tasks(runner: TaskRunner) -> None:
     """Values go from task to task: sync and async, mapped, nested, and methods."""
 
@@ -140,6 +204,89 @@ def test_values_flow_through_tasks(runner: TaskRunner) -> None:
         "method": 3,
         "lambda": -4,
     }
+
+
+def test_functions_of_all_kinds(runner: TaskRunner) -> None:
+    """Callables of all kinds are submitted and mapped, and generators become lists."""
+    factor = 3
+    kinds: list[Callable[[int], object]] = [
+        lambda x: x * factor,
+        Double(),
+        Double().__call__,
+        functools.partial(pow, 2),
+        functools.partial(pow, exp=2),
+        functools.partial(add.function, y=1),
+    ]
+
+    @flow(task_runner=runner)
+    def body() -> list[object]:
+        tasks = [task(each) for each in kinds]
+        found: list[object] = [[each.submit(4).result(), *each.map([5])] for each in tasks]
+        generators = [count.submit(2), count_async.submit(2), Double.count.submit(2)]
+        return [found, [each.result() for each in generators], Double.named.submit(1).result()]
+
+    found, generated, named = body()
+    values: Any = found
+    assert [[first, second.result()] for first, second in values] == [
+        [12, 15],
+        [8, 10],
+        [8, 10],
+        [16, 32],
+        [16, 25],
+        [5, 6],
+    ]
+    assert (generated, named) == ([[0, 1]] * 3, "Double 1")
+
+
+def test_a_coroutine_by_mistake(runner: TaskRunner) -> None:
+    """A sync task that returns a coroutine fails, and is told what to do."""
+    state = flow(task_runner=runner)(lambda: forget_to_await.submit().wait()).run()
+    with pytest.raises(TypeError, match=r"Task 'forget_to_await' returned a coroutine.*Decorate"):
+        state.result()
+
+
+def test_a_run_sees_itself(runner: TaskRunner) -> None:
+    """A task sees its run, its flow run and its parameters, in whatever process it runs."""
+
+    @flow(name="watched", flow_run_name="my-run", task_runner=runner)
+    def body() -> tuple[object, ...]:
+        with tags("around"):
+            future = see.submit(lift(add.submit(1)), 2)
+        run, seen = future.task_run, future.result()
+        return run.name, run.id, flow_run.id, seen, see_async.submit(5).result()
+
+    name, run_id, flow_run_id, seen, seen_async = body()
+    assert seen == {
+        "names": ("see", name, "watched", "my-run"),
+        "ids": (run_id, flow_run_id),
+        "parameters": {"x": 1, "more": (2,), "y": "z"},
+        "tags": {"own", "around"},
+        "attempts": (1, 1),
+    }
+    assert seen_async == {"x": 5}
+
+
+def test_hooks_are_called_here(runner: TaskRunner) -> None:
+    """Hooks of a run are called in the process that submitted it, before its flow ends."""
+    calls: list[tuple[str, str, int]] = []
+
+    def note(made: Any, run: object, state: Any) -> None:  # noqa: ANN401 - any state
+        calls.append((made.name, state.name, os.getpid()))
+
+    failing = fail.with_options(on_failure=note)
+    adding = add.with_options(on_completion=note)
+
+    @flow(task_runner=runner)
+    def body() -> str:
+        adding.submit(1).wait()
+        failing.submit("gone").wait()
+        return "done"
+
+    body()
+    assert sorted(calls) == [
+        ("add", "Completed", os.getpid()),
+        ("fail", "Failed", os.getpid()),
+    ]
 
 
 def test_a_returned_future_can_be_read_after_the_flow(runner: TaskRunner) -> None:

@@ -30,7 +30,7 @@ def test_importing_flows_imports_nothing_heavy() -> None:
     """Importing the flows brings neither Dask nor Ray nor what they bring, nor coolname."""
     code = (
         "import sys, anabranch.flows\n"
-        "print([m for m in ('dask','distributed','ray','numpy','pandas','coolname')"
+        "print([m for m in ('dask','distributed','ray','numpy','pandas','coolname','pydantic')"
         " if m in sys.modules])"
     )
     done = subprocess.run(
