@@ -29,7 +29,10 @@ def ask(loop: EventLoop, report: Report) -> bool:
 
 
 def _spawn_trio_look(report: Report) -> None:
-    sys.modules["trio"].lowlevel.spawn_system_task(_look_in_trio, report)
+    try:
+        sys.modules["trio"].lowlevel.spawn_system_task(_look_in_trio, report)
+    except RuntimeError:  # The loop is about to end, and takes no more tasks.
+        report(0)
 
 
 async def _look_in_trio(report: Report) -> None:
