@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import os
 import threading
 import time
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, final
 
 if TYPE_CHECKING:
     from anabranch.futures._loops import EventLoop
+
+_logger = logging.getLogger("anabranch.futures")
 
 #: Calls a timer off. Once its callback has been called, this does nothing.
 CancelTimer: TypeAlias = Callable[[], None]
@@ -105,7 +108,11 @@ class SystemClock:
 
     def _serve(self) -> None:
         while (callback := self._next_due()) is not None:
-            callback()
+            try:
+                callback()
+            except BaseException:  # The timers behind it are others' business.
+                _logger.exception("A timer's callback failed")
+            callback = None  # Nothing that has ended is kept alive by the wait for the next.
 
     def _next_due(self) -> Callable[[], object] | None:
         """Wait for the next timer; None once there has been none for a while."""

@@ -127,21 +127,23 @@ class Future(Generic[R_co]):
         Each has the time at which the run entered it.
         """
         states: list[State[R_co] | Unfinished] = [Pending(timestamp=_datetime(self._created))]
-        states.extend(self._earlier)
-        if self._running_since is not None:
-            states.append(Running(timestamp=_datetime(self._running_since)))
-        if self._retrying is not None:
-            states.append(self._retrying)
-        if self._state is not None:
-            self.observe()
-            states.append(self._state)
+        with self._lock:
+            states.extend(self._earlier)
+            if self._running_since is not None:
+                states.append(Running(timestamp=_datetime(self._running_since)))
+            if self._retrying is not None:
+                states.append(self._retrying)
+            if self._state is not None:
+                self.observe()
+                states.append(self._state)
         return tuple(states)
 
     def _unfinished(self) -> Unfinished:
-        if self._retrying is not None:
-            return self._retrying
-        if self._running_since is not None:
-            return Running(timestamp=_datetime(self._running_since))
+        with self._lock:
+            if self._retrying is not None:
+                return self._retrying
+            if self._running_since is not None:
+                return Running(timestamp=_datetime(self._running_since))
         return Pending(timestamp=_datetime(self._created))
 
     def __bool__(self) -> Never:
@@ -389,9 +391,10 @@ class Future(Generic[R_co]):
                 before = Running(timestamp=_datetime(self._running_since))
                 self._earlier = (*self._earlier, before, self._retrying)
                 self._retrying = None
-            self._running_since = time.time()
-        if self._listener is not None:
-            self._tell(Running(timestamp=_datetime(self._running_since)))
+            self._running_since = began = time.time()
+            listener = self._listener
+        if listener is not None:
+            self._tell(listener, Running(timestamp=_datetime(began)))
         return True
 
     def set_retrying(self, state: Retrying) -> bool:
@@ -404,13 +407,14 @@ class Future(Generic[R_co]):
             if not self.is_running():
                 return False
             self._retrying = state
-        if self._listener is not None:
-            self._tell(state)
+            listener = self._listener
+        if listener is not None:
+            self._tell(listener, state)
         return True
 
-    def _tell(self, state: Running | Retrying) -> None:
+    def _tell(self, listener: Listener, state: Running | Retrying) -> None:
         try:
-            cast("Listener", self._listener)(self.task_run, state)
+            listener(self.task_run, state)
         except Exception:  # A subscriber is never in the way of a run.
             _logger.exception("A listener of run %r failed", self.task_run.name)
 

@@ -107,11 +107,16 @@ def lifecycle(
             if not retry.wants_retry(number, state):
                 return state
             seconds = retry.delay_before(number)
-        except Exception as error:  # The policy is the user's code.
+        except BaseException as error:  # The policy is the user's code.
             assert not isinstance(state, Completed), "nothing is asked of those that completed"
             error.__cause__ = state.exception
+            if not isinstance(error, Exception):
+                return state_of_error(error)
             return Failed(error, message=f"The retry policy failed: {describe(error)}")
-        message = f"Attempt {number} of {retry.retries + 1} ended in state {state}"
+        message = (
+            f"Attempt {number} of {retry.retries + 1} ended in state {state}; "
+            f"the next one follows in {seconds:g} s"
+        )
         yield Delay(seconds, Retrying(message=message))
         number += 1
 
@@ -157,7 +162,10 @@ def run_item(
                 case Delay(seconds, state):
                     if progress is not None:
                         progress(state)
-                    sleep(seconds)
+                    try:
+                        sleep(seconds)
+                    except BaseException as error:  # Ctrl-C, as in an attempt.
+                        return state_of_error(error)
                     answer = None
             command = steps.send(answer)
     except StopIteration as end:
@@ -252,15 +260,15 @@ def make_attempt_in_time(
     scope = attempt_scope(item, attempt, runner)
     try:
         state = limiter(lambda: make_attempt(item, attempt, runner, scope), attempt.time_limit)
+        if state is not None:
+            return cast("State[R]", state)
+        end: State[R] = timed_out(item.task_run, attempt.time_limit)
     except BaseException as error:  # Ctrl-C in this thread, while another makes the attempt.
-        scope.cancel()
-        return state_of_error(error)
-    if state is not None:
-        return cast("State[R]", state)
+        end = state_of_error(error)
     scope.cancel()
     if runner is not None:
         runner.note_abandoned(item.task_run)
-    return timed_out(item.task_run, attempt.time_limit)
+    return end
 
 
 async def make_attempt_async(

@@ -133,7 +133,7 @@ class _ExponentialBackoff:
         try:
             return min(self.base * self.factor ** (retry - 1), self.maximum)
         except OverflowError:
-            return self.maximum
+            return self.maximum if self.base else 0.0
 
 
 def exponential_backoff(
@@ -147,6 +147,7 @@ def exponential_backoff(
         maximum: No delay is longer than this, in seconds.
 
     Raises:
+        TypeError: One of them is no number.
         ValueError: One of them is negative.
     """
     for name, value in (("base", base), ("factor", factor), ("maximum", maximum)):

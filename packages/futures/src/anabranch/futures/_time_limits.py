@@ -72,6 +72,9 @@ def limit_by_thread(function: Callable[[], T], seconds: float) -> T | None:
         else:
             with paused(own_hold, outcome):
                 outcome.park()
+    except BaseException:  # Ctrl-C in this thread: the other is given up.
+        end_hold()
+        raise
     finally:
         cancel_timer()
     state = outcome.final_state()

@@ -170,8 +170,8 @@ class Executor:
         mark_library(None)
         if (failure := upstream_failure(item)) is not None:
             return failure
-        run.enter()
-        run.scope = scope = attempt_scope(item, attempt, self.runner)
+        scope = attempt_scope(item, attempt, self.runner)
+        run.enter(attempt, scope)
         return make_attempt(item, attempt, self.runner, scope)
 
     def give_up(self, run: LocalRun[object]) -> None:

@@ -117,7 +117,9 @@ class LocalRun(Future[R_co]):
         """Take note that the run could start now: a test's clock is held."""
         clock = self._clock()
         if clock is not SYSTEM_CLOCK and self._hold is None:
-            self._hold = new_hold(clock)
+            self._hold = hold = new_hold(clock)
+            if hold is not None and self.done():  # It was cancelled meanwhile.
+                hold.end()
 
     def claim(self) -> Attempt | None:
         """Take the attempt that is to be made next; None if another has, or the run has ended."""
@@ -141,10 +143,14 @@ class LocalRun(Future[R_co]):
             self._timer = self._clock().call_later(attempt.time_limit, expire)
         return attempt
 
-    def enter(self) -> None:
-        """Have the code that follows in this context hold a test's clock on the run's behalf."""
+    def enter(self, attempt: Attempt, scope: RunScope) -> None:
+        """Make an attempt in this context: in a scope, and holding a test's clock for the run."""
         if self._clock() is not SYSTEM_CLOCK:
             current_hold.set(self._hold)
+        if self._attempt is attempt:
+            self.scope = scope
+        if self._attempt is not attempt:  # It was given up before it began.
+            scope.cancel()
 
     def note_progress(self, state: Running | Retrying) -> None:
         """Take note of what the run is in, while another drives its lifecycle."""
@@ -213,6 +219,7 @@ class LocalRun(Future[R_co]):
             self._resume()
 
     def _resume(self) -> None:
+        self.queued()  # Before a thread that waits for the run may take it.
         self._is_waiting = False
         if self.executor is not None and not self.done():
             self.executor.execute(self)
@@ -234,8 +241,10 @@ class LocalRun(Future[R_co]):
         # finds nothing left of the work.
         hold = self._let_go()
         self.set_final(state)
-        if hold is not None:
-            hold.end()
+        # Another thread may have queued the run meanwhile, in vain.
+        for each in (hold, self._hold):
+            if each is not None:
+                each.end()
 
     def _let_go(self) -> Hold | None:
         self.item = self.scope = self._steps = self._stop = self._attempt = None

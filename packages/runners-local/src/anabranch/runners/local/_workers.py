@@ -120,16 +120,27 @@ class WorkerThreads:
         self._on_exit()
 
     @contextmanager
-    def lent_place(self) -> Iterator[None]:
-        """Let another thread take this one's place for as long as this one waits."""
+    def lent_place(self, worker: _Worker) -> Iterator[None]:
+        """Let another thread take a worker's place for as long as that one waits."""
         with self._lock:
-            self._blocked += 1
-            self._start_if_needed()
+            self._lend(worker)
         try:
             yield
         finally:
             with self._lock:
-                self._blocked -= 1
+                self._take_back(worker)
+
+    def _lend(self, worker: _Worker) -> None:
+        # A worker has one place to lend, be it waiting, given up, or both.
+        worker.lendings += 1
+        if worker.lendings == 1:
+            self._blocked += 1
+            self._start_if_needed()
+
+    def _take_back(self, worker: _Worker) -> None:
+        worker.lendings -= 1
+        if worker.lendings == 0:
+            self._blocked -= 1
 
     def run(self, worker: _Worker, run: LocalRun[object]) -> None:
         """Execute one run in this thread, which is the worker's."""
@@ -139,26 +150,22 @@ class WorkerThreads:
         finally:
             worker.runs.pop()
             if worker.given_up:
-                self._take_back(worker, run)
+                with self._lock:
+                    if run in worker.given_up:
+                        worker.given_up.remove(run)
+                        self._take_back(worker)
 
     def give_up(self, run: LocalRun[object]) -> None:
         """Let another thread take the place of the one that is at a run, until it comes back."""
         with self._lock:
-            worker = next((each for each in self._workers if run in each.runs), None)
+            # Others may be stuck in earlier attempts of the same run.
+            at_it = (each for each in self._workers if run in each.runs)
+            worker = next((each for each in at_it if run not in each.given_up), None)
             if worker is None:
                 return
-            if not worker.given_up:
-                self._blocked += 1
             worker.given_up.add(run)
-            self._start_if_needed()
+            self._lend(worker)
         self._on_exit()  # Whoever joins the threads is not to wait for this one.
-
-    def _take_back(self, worker: _Worker, run: LocalRun[object]) -> None:
-        with self._lock:
-            if run in worker.given_up:
-                worker.given_up.remove(run)
-                if not worker.given_up:
-                    self._blocked -= 1
 
     def _start_if_needed(self) -> None:
         at_work = len(self._workers) - self._blocked
@@ -179,6 +186,8 @@ class _Worker(BlockingSection):
         self.runs: list[LocalRun[object]] = []
         # Those of them that nobody waits for any more.
         self.given_up: set[LocalRun[object]] = set()
+        # For how many reasons another may have the thread's place.
+        self.lendings = 0
         self.thread = threading.Thread(target=self._work, name=name, daemon=True)
 
     def _work(self) -> None:
@@ -201,7 +210,7 @@ class _Worker(BlockingSection):
         if not future.done():
             # The rest is under way elsewhere; what it starts is taken by whoever is free.
             future.awaited()
-            with self._pool.lent_place():
+            with self._pool.lent_place(self):
                 future.park(timeout)
 
     def _help(self, future: Future[object]) -> None:
@@ -228,6 +237,8 @@ class _Worker(BlockingSection):
         return (
             item is not None
             and not item.is_async
+            # When its time is over, its thread is given up, but who waits for it has to go on.
+            and item.time_limit is None
             and self._nesting < _MAX_NESTING
             and run.executor is not None
             and run.executor.threads is self._pool
