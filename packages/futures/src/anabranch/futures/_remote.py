@@ -249,7 +249,7 @@ class RunError(Exception):
         if self.pickled is not None:
             try:
                 error = pickle.loads(self.pickled)
-            except Exception:  # Unpickling runs foreign code, which may not exist on this side.
+            except (Exception, SystemExit):  # Foreign code, which may not exist on this side.
                 error = None
             if isinstance(error, BaseException):
                 error.add_note(f"It was raised in another process:\n\n{self.report}")
@@ -286,6 +286,6 @@ def _pickled(error: BaseException, dumps: Callable[[object], bytes]) -> bytes | 
     try:
         pickled = dumps(error)
         survives = type(pickle.loads(pickled)) is type(error)
-    except Exception:  # Pickling runs foreign code, which may raise anything at all.
+    except BaseException:  # Pickling runs foreign code, and must not end a worker by SystemExit.
         return None
     return pickled if survives else None
