@@ -412,9 +412,9 @@ def test_an_argument_that_cannot_be_pickled_is_named(runner: TaskRunner) -> None
 
 
 def test_a_function_that_cannot_be_pickled_is_named(runner: TaskRunner) -> None:
-    """The error for a function that cannot be pickled names the run and says what to do."""
+    """The error for a function that cannot be pickled names what is to blame in it."""
     lock = threading.Lock()
-    with pytest.raises(TypeError, match=r"its function cannot be pickled.*as an argument"):
+    with pytest.raises(TypeError, match=r"its function, which refers to 'lock', .*as an argument"):
         runner.submit(lambda: lock).result()
 
 

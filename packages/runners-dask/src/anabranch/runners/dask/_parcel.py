@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import pickle
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final, SupportsIndex, TypeVar, final
 from weakref import WeakKeyDictionary
 
 from anabranch.futures import WorkItem
-from anabranch.futures.runner import Shipment, describe
+from anabranch.futures.runner import Shipment, unpicklable_error
 from anabranch.runners.dask._native import import_dumps
 
 R = TypeVar("R")
@@ -86,49 +85,29 @@ class Packer:
             TypeError: Something in it cannot be pickled; the message says what.
         """
         run = item.task_run
-        function = self._pickled_function(item)
         try:
+            function = self._pickled_function(item.function)
             pickled = self._dumps(shipment)
         except Exception as error:  # Pickling runs foreign code, which may raise anything at all.
-            culprit, why = self._culprit(item, shipment) or ("its arguments", error)
-            raise TypeError(
-                f"Run {run.name!r} cannot be sent to a Dask worker: {culprit} cannot be pickled "
-                f"({describe(why)}). Pass what it is made from, and make it in the task"
-            ) from error
-        return Parcel(self._topic, run.id, run.name, function, pickled)
+            failure = unpicklable_error(
+                run.name,
+                "a Dask worker",
+                item.function,
+                shipment.args,
+                shipment.kwargs,
+                self._dumps,
+                error,
+            )
+        else:
+            return Parcel(self._topic, run.id, run.name, function, pickled)
+        raise failure
 
-    def _pickled_function(self, item: WorkItem[R]) -> bytes:
-        function = item.function
+    def _pickled_function(self, function: Callable[..., object]) -> bytes:
         # Only of plain functions is it safe to assume that they stay what they were.
         is_plain = isinstance(function, types.FunctionType)
         if is_plain and (known := self._functions.get(function)) is not None:
             return known
-        try:
-            pickled = self._dumps(function)
-        except Exception as error:  # Pickling runs foreign code, which may raise anything at all.
-            raise TypeError(
-                f"Run {item.task_run.name!r} cannot be sent to a Dask worker: its function cannot "
-                f"be pickled ({describe(error)}). Pass what it refers to as an argument, or make "
-                "it in the task"
-            ) from error
+        pickled = self._dumps(function)
         if is_plain:
             self._functions[function] = pickled
         return pickled
-
-    def _culprit(self, item: WorkItem[R], shipment: Shipment) -> tuple[str, Exception] | None:
-        for name, value in _named(item.function, shipment):
-            try:
-                self._dumps(value)
-            except Exception as error:  # As above.
-                return f"argument {name!r}", error
-        return None
-
-
-def _named(function: Callable[..., object], shipment: Shipment) -> Iterator[tuple[str, object]]:
-    try:
-        bound = inspect.signature(function).bind(*shipment.args, **shipment.kwargs)
-    except (TypeError, ValueError):  # Some builtin functions tell no signature.
-        yield from ((str(index), value) for index, value in enumerate(shipment.args))
-        yield from shipment.kwargs.items()
-    else:
-        yield from bound.arguments.items()

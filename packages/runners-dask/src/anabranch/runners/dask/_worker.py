@@ -76,7 +76,9 @@ def _execute(parcel: Parcel, values: tuple[object, ...]) -> object:
         try:
             function = _load_function(parcel.function)
             shipment: Shipment = pickle.loads(parcel.shipment)
-        except Exception as error:  # Unpickling runs foreign code, or finds it missing.
+        # Unpickling runs foreign code, or finds it missing. Dask would end the worker for a
+        # SystemExit or KeyboardInterrupt; a real Ctrl-C comes to no thread that executes runs.
+        except BaseException as error:
             raise _unpacking_failed(parcel, worker.address, error) from None
         if shipment.is_async:
             function = stop.guard(cast("Callable[..., Coroutine[Any, Any, object]]", function))
@@ -91,7 +93,7 @@ def _execute(parcel: Parcel, values: tuple[object, ...]) -> object:
         _stops.pop(parcel.run_id, None)
 
 
-def _unpacking_failed(parcel: Parcel, address: str, error: Exception) -> RunError:
+def _unpacking_failed(parcel: Parcel, address: str, error: BaseException) -> RunError:
     message = (
         f"Run {parcel.run_name!r} could not be unpacked on the Dask worker {address}, where the "
         f"same packages must be installed as here: {describe(error)}"

@@ -1,0 +1,253 @@
+"""Bad input to Dask: what cannot travel, what wants to end the worker, what is no more there."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+import pytest
+
+from anabranch.futures import (
+    Completed,
+    Crashed,
+    Failed,
+    RemoteExceptionError,
+    ResultUnavailableError,
+    TaskRunner,
+    UpstreamFailed,
+    lift,
+    wait,
+)
+from anabranch.futures.testing import Gate, Ticket
+from anabranch.runners.dask import DaskTaskRunner
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[TaskRunner]:
+    """A started runner, and the only one of the module that has processes."""
+    with DaskTaskRunner(
+        cluster_kwargs={"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
+    ) as runner:
+        yield runner
+
+
+class Stubborn(Exception):
+    """Cannot be unpickled: it is not made of its args."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+class Locked(Exception):
+    """Cannot be pickled."""
+
+    def __init__(self) -> None:
+        super().__init__("locked")
+        self.lock = threading.Lock()
+
+
+def explode(kind: type[BaseException]) -> None:
+    """Raise when something is unpickled."""
+    raise kind("exploded")
+
+
+class Exploding(Exception):
+    """Raises when it is unpickled."""
+
+    def __init__(self, kind: type[BaseException]) -> None:
+        super().__init__("ticking")
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return explode, (self.kind,)
+
+
+class Interrupting(Exception):
+    """Raises KeyboardInterrupt when it is pickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise KeyboardInterrupt
+
+
+class Mute(Exception):
+    """Has no text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+@attrs.frozen
+class Config:
+    """Holds what may not travel."""
+
+    content: object
+
+
+def same(value: object) -> object:
+    """Return the value."""
+    return value
+
+
+def increment(number: int) -> int:
+    """Return the next number."""
+    return number + 1
+
+
+def wait_at(ticket: Ticket, number: int) -> int:
+    """Wait at a gate, then return the number; fail if it is negative."""
+    ticket.wait()
+    if number < 0:
+        raise ValueError("the first")
+    return number
+
+
+def fail_with(make: Callable[..., BaseException], *args: object) -> None:
+    """Raise what is made here."""
+    raise make(*args)
+
+
+async def fail_async_with(make: Callable[..., BaseException], *args: object) -> None:
+    """Raise what is made here, in an event loop."""
+    raise make(*args)
+
+
+def workers_of(runner: TaskRunner) -> int:
+    """Return the process of the only worker."""
+    return runner.submit(os.getpid).result()
+
+
+def test_dask_names_the_part_that_cannot_be_pickled(runner: TaskRunner) -> None:
+    """The part that cannot be pickled is named as Python would write it, however deep it is."""
+    config = {"db": [1, Config(threading.Lock())]}
+    with pytest.raises(
+        TypeError,
+        match=r"^Run 'same-\w+' cannot be sent to a Dask worker: "
+        r"argument 'value'\['db'\]\[1\]\.content cannot be pickled \(TypeError: .*lock.*\)\. "
+        r"Pass what it is made from, and make it",
+    ):
+        runner.submit(same, config).result()
+    method = Config(threading.Lock()).__eq__
+    with pytest.raises(TypeError, match=r"argument 'self'\.content cannot be pickled"):
+        runner.submit(method, 1).result()
+    future = runner.submit(same, 1)
+    with pytest.raises(TypeError, match=r"argument 'value'\['b'\] cannot be pickled"):
+        runner.submit(same, {"a": future, "b": threading.Lock()}).result()
+
+
+@pytest.mark.parametrize("fail", [fail_with, fail_async_with])
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ((Stubborn, "this", "that"), "Stubborn: this and that"),
+        ((Locked,), "Locked: locked"),
+        ((Exploding, ValueError), "Exploding: ticking"),
+        ((Exploding, SystemExit), "Exploding: ticking"),
+        ((Exploding, KeyboardInterrupt), "Exploding: ticking"),
+        ((Interrupting,), "Interrupting"),
+    ],
+    ids=str,
+)
+def test_dask_describes_an_exception_that_does_not_travel(
+    runner: TaskRunner, fail: Callable[..., Any], args: tuple[Any, ...], message: str
+) -> None:
+    """Whatever happens when an exception is pickled or unpickled, its run has failed with it."""
+    before = workers_of(runner)
+    future = runner.submit(fail, *args)
+    state = future.wait()
+    assert isinstance(state, Failed)
+    assert state.message == message
+    with pytest.raises(RemoteExceptionError, match=message):
+        future.result()
+    dependant = runner.submit(same, lift(future)).wait()
+    assert isinstance(dependant, UpstreamFailed)
+    assert isinstance(dependant.cause, RemoteExceptionError)
+    assert workers_of(runner) == before
+
+
+def test_dask_describes_an_exception_without_a_text(runner: TaskRunner) -> None:
+    """An exception whose ``str()`` fails is that of its run all the same."""
+    state = runner.submit(fail_with, Mute).wait()
+    assert isinstance(state, Failed)
+    assert type(state.exception) is Mute
+    assert state.message == "Mute: <exception str() failed>"
+
+
+@pytest.mark.parametrize("fail", [fail_with, fail_async_with])
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_dask_outlives_a_run_that_wants_to_end_it(
+    runner: TaskRunner, fail: Callable[..., Any], kind: type[BaseException]
+) -> None:
+    """A task that raises SystemExit or the like has crashed, and its worker goes on."""
+    before = workers_of(runner)
+    future = runner.submit(fail, kind, "out")
+    state = future.wait()
+    assert isinstance(state, Crashed)
+    assert state.message == f"The run was ended by {kind.__name__}: out"
+    assert type(state.exception) is kind
+    dependant = runner.submit(same, lift(future)).wait()
+    assert isinstance(dependant, UpstreamFailed)
+    assert type(dependant.cause) is kind
+    assert workers_of(runner) == before
+
+
+@pytest.mark.parametrize("kind", [ValueError, SystemExit, KeyboardInterrupt])
+def test_dask_reports_an_argument_that_explodes(
+    runner: TaskRunner, kind: type[BaseException]
+) -> None:
+    """A run whose argument raises when it is unpickled has crashed, and its worker goes on."""
+    before = workers_of(runner)
+    state = runner.submit(same, Exploding(kind)).wait()
+    assert isinstance(state, Crashed)
+    assert state.message is not None
+    assert "could not be unpacked on the Dask worker tcp://" in state.message
+    assert state.message.endswith(f"{kind.__name__}: exploded")
+    assert workers_of(runner) == before
+
+
+def test_dask_value_left_on_a_closed_cluster_fails_what_takes_it(runner: TaskRunner) -> None:
+    """A run on the lost value of a closed runner fails, saying how to keep such values."""
+    light = {"processes": False, "n_workers": 1, "threads_per_worker": 1}
+    with DaskTaskRunner(cluster_kwargs={**light, "dashboard_address": ":0"}) as closed:
+        left, kept = closed.submit(increment, 1), closed.submit(increment, 2)
+        failed = closed.submit(fail_with, ValueError, "no")
+        assert kept.result() == 3
+        wait([left, failed])
+    fix = "left on a Dask cluster .*return it from the flow, or call future.result"
+    with pytest.raises(ResultUnavailableError, match=f"{left.task_run.name}.*{fix}"):
+        left.result()
+    for argument in (lift(left), [left]):
+        with pytest.raises(ResultUnavailableError, match=f"{left.task_run.name}.*{fix}"):
+            runner.submit(same, argument).result()
+    assert runner.submit(increment, lift(kept)).result() == 4
+    state = runner.submit(same, lift(failed)).wait()
+    assert isinstance(state, UpstreamFailed)
+    assert isinstance(state.cause, ValueError)
+
+
+@pytest.mark.parametrize("first", [0, -1])
+def test_dask_chain_of_a_thousand_ends(runner: TaskRunner, first: int) -> None:
+    """A thousand runs, each on the one before, end alike, whether the first completes or fails."""
+    with Gate() as gate:
+        chain = [runner.submit(wait_at, gate.ticket, first)]
+        gate.await_arrival()
+        for _ in range(1_000):
+            chain.append(runner.submit(increment, lift(chain[-1])))
+        gate.open()
+        state = chain[-1].wait()
+    if first == 0:
+        assert isinstance(state, Completed)
+        assert chain[-1].result() == 1_000
+    else:
+        assert isinstance(state, UpstreamFailed)
+        assert isinstance(state.cause, ValueError)
+        assert state.message is not None
+        assert chain[0].task_run.name in state.message
+    wait(chain)
+    kind = Completed if first == 0 else UpstreamFailed
+    assert all(isinstance(each.state, kind) for each in chain[1:])
+    assert runner.submit(increment, 1).result() == 2
