@@ -204,10 +204,15 @@ def test_ray_failures_that_do_not_pickle_are_described(runner: RayTaskRunner) ->
 
 def test_ray_names_the_argument_that_does_not_pickle(runner: RayTaskRunner) -> None:
     """An argument that cannot be sent fails its run with an error that names it."""
-    with pytest.raises(TypeError, match=r"Run 'same-\w+' cannot be sent to Ray: argument 1 cannot"):
+    with pytest.raises(
+        TypeError, match=r"Run 'same-\w+' cannot be sent to Ray: argument 'value' c"
+    ):
         runner.submit(same, threading.Lock()).result()
     with pytest.raises(TypeError, match="argument 'value' cannot be pickled"):
         runner.submit(same, value=threading.Lock()).result()
+    lock = threading.Lock()
+    with pytest.raises(TypeError, match="its function, which refers to 'lock', cannot be pickled"):
+        runner.submit(lambda: lock).result()
 
 
 def test_ray_reports_a_value_that_does_not_pickle(runner: RayTaskRunner) -> None:

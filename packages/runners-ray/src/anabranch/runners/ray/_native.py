@@ -40,7 +40,14 @@ def export(entry: Entry, name: str) -> Exported:
 
 def on_completed(ref: Ref, callback: Callable[[object], None]) -> None:
     """Have ``callback`` called, in a thread of Ray's, with the value or the error behind a ref."""
-    cast("_Watchable", ref)._on_completed(callback)
+
+    def call(found: object, ref: Ref = ref) -> None:
+        # It holds the ref for so long. Ray takes two steps to what is large, and aborts this
+        # process ("Check failed: ... ObjectUnknownOwner") if the ref is dropped between them.
+        del ref
+        callback(found)
+
+    cast("_Watchable", ref)._on_completed(call)
 
 
 def mark_as_read(ref: Ref) -> None:

@@ -15,7 +15,7 @@ from anabranch.futures import (
     TaskRun,
     WorkItem,
 )
-from anabranch.futures.runner import StoredValue, when_ready
+from anabranch.futures.runner import StoredValue, failure_behind, when_ready
 from anabranch.runners.ray import _native
 from anabranch.runners.ray._connection import Connection
 from anabranch.runners.ray._native import Ref
@@ -63,7 +63,15 @@ class RayRun(Future[R_co]):
         outcome_ref: What tells of the run's end, without the value; None before and after.
     """
 
-    __slots__ = ("_ended", "_has_ended", "_upstreams", "connection", "outcome_ref", "value_ref")
+    __slots__ = (
+        "_ended",
+        "_fails_in_ray",
+        "_has_ended",
+        "_upstreams",
+        "connection",
+        "outcome_ref",
+        "value_ref",
+    )
 
     def __init__(self, task_run: TaskRun, connection: Connection) -> None:
         super().__init__(task_run)
@@ -73,6 +81,8 @@ class RayRun(Future[R_co]):
         self._upstreams: tuple[Future[object], ...] = ()
         self._ended: threading.Event | None = None
         self._has_ended = False
+        # Whether Ray knows by itself that there is no value to come, nor to what depends on it.
+        self._fails_in_ray = False
 
     def is_in(self, connection: Connection) -> bool:
         """Whether the run's value lies, or will lie, where this connection leads to."""
@@ -97,6 +107,16 @@ class RayRun(Future[R_co]):
         if self.done():  # Cancelled meanwhile, by someone who found nothing to cancel in Ray.
             self._stop(outcome_ref)
             self._let_go()
+        # Ray hands failures down from run to run, and each time adds to their text: along a chain
+        # of a thousand that takes it ten seconds.
+        for upstream in upstreams:
+            upstream.add_done_callback(self._upstream_ended)
+
+    def _upstream_ended(self, upstream: Future[object]) -> None:
+        failure = failure_behind(upstream)
+        if failure is not None and not self.done():
+            self._fails_in_ray = isinstance(upstream, RayRun) and upstream._fails_in_ray
+            self.set_final(failure)
 
     def _report(self, value_ref: Ref, outcome: object) -> None:
         # In Ray's own thread: nothing of the user's may run here.
@@ -104,12 +124,15 @@ class RayRun(Future[R_co]):
         if self._ended is not None:
             self._ended.set()
         if isinstance(outcome, BaseException):
+            self._fails_in_ray = True
             _native.mark_as_read(value_ref)
-        self.connection.completions.call_soon(partial(self._end, value_ref, outcome))
+        self.connection.completions.call_soon(partial(self._end_in_ray, value_ref, outcome))
 
     # ------------------------------------------------------------------ the way back
 
-    def _end(self, value_ref: Ref, outcome: object) -> None:
+    def _end_in_ray(self, value_ref: Ref, outcome: object) -> None:
+        if self.done():
+            return
         if not isinstance(outcome, BaseException):
             self.set_final(Completed(RayValue(self.connection, value_ref, self.task_run.name)))
         elif (error := find_run_error(outcome)) is not None:
@@ -140,7 +163,7 @@ class RayRun(Future[R_co]):
         outcome_ref = self.outcome_ref
         if not super().set_final(state):
             return False
-        if outcome_ref is not None and not self._has_ended:
+        if outcome_ref is not None and not self._has_ended and not self._fails_in_ray:
             self._stop(outcome_ref)
         self._let_go()
         return True

@@ -9,11 +9,16 @@ from anabranch.futures import (
     Completed,
     Failed,
     Future,
-    ResultUnavailableError,
-    UpstreamFailed,
     WorkItem,
 )
-from anabranch.futures.runner import Packed, describe, pack, upstream_failure, when_ready
+from anabranch.futures.runner import (
+    Packed,
+    describe,
+    pack,
+    unpicklable_error,
+    upstream_failure,
+    when_ready,
+)
 from anabranch.runners.ray import _native
 from anabranch.runners.ray._connection import Connection
 from anabranch.runners.ray._functions import ExportedFunctions
@@ -64,11 +69,7 @@ class Session:
             return
         try:
             packed = pack(item, self._is_there)
-        except ResultUnavailableError as error:
-            message = f"The value of a run upstream is lost: {error}"
-            run.set_final(UpstreamFailed(cause=error, message=message))
-            return
-        except Exception as error:  # Unpickling a value that was fetched runs foreign code.
+        except Exception as error:  # A value is lost, or unpickling it ran foreign code.
             run.set_final(Failed(error, message=describe(error)))
             return
         upstreams, values, outcomes = self._native_upstreams(item, packed)
@@ -81,8 +82,17 @@ class Session:
         try:
             value_ref, outcome_ref = exported.remote(*arguments)
         except Exception as error:  # Pickling runs foreign code, which may raise anything at all.
-            failure_to_ship = _unshippable(item, error)
-            run.set_final(Failed(failure_to_ship, message=describe(failure_to_ship)))
+            shipment = packed.shipment
+            cause = unpicklable_error(
+                item.task_run.name,
+                "Ray",
+                item.function,
+                shipment.args,
+                shipment.kwargs,
+                _native.pickle,
+                error,
+            )
+            run.set_final(Failed(cause, message=describe(cause)))
             return
         run.submitted(value_ref, outcome_ref, upstreams)
 
@@ -115,29 +125,3 @@ def _is_far(future: Future[object]) -> bool:
         return False
     state = future.final_state()
     return isinstance(state, Completed) and not state.is_local
-
-
-def _unshippable(item: WorkItem[R], error: Exception) -> TypeError:
-    """Return the error that names what of an item cannot be shipped."""
-    parts: dict[str, object] = {f"argument {name!r}": each for name, each in item.kwargs.items()}
-    parts |= {f"argument {number}": each for number, each in enumerate(item.args, 1)}
-    parts["its function"] = item.function
-    culprit, reason = "it", error
-    for name, part in parts.items():
-        if (found := _pickling_error(part)) is not None:
-            culprit, reason = name, found
-            break
-    unshippable = TypeError(
-        f"Run {item.task_run.name!r} cannot be sent to Ray: {culprit} cannot be pickled "
-        f"({describe(reason)}). Pass what can be, and make the rest in the task"
-    )
-    unshippable.__cause__ = error
-    return unshippable
-
-
-def _pickling_error(part: object) -> Exception | None:
-    try:
-        _native.pickle(part)
-    except Exception as error:  # Pickling runs foreign code, which may raise anything at all.
-        return error
-    return None
