@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import suppress
+from contextvars import Token
 from types import TracebackType
-from typing import Final, Self, cast, final
+from typing import TYPE_CHECKING, Final, Self, cast, final
 
 import anyio
 
 from anabranch.flows._flow_run import owner_of
 from anabranch.flows._logging import log_flow_run
 from anabranch.futures import (
-    Cancellation,
     Cancelled,
     Completed,
     Future,
     NotSubmittableError,
     RunCancelledError,
     RunTimedOutError,
-    State,
+    UpstreamFailed,
     UpstreamFailedError,
     WouldDeadlockError,
 )
@@ -31,36 +30,12 @@ from anabranch.futures.runner import (
     check_time_limit,
     current_clock,
     current_scope,
+    root_cause,
     running_loop,
 )
 
-
-@final
-class _BranchScope(RunScope):
-    """A scope that tells its branch of its own children's failures, and not of theirs."""
-
-    __slots__ = ("_child_failed",)
-
-    def __init__(self, parent: RunScope, child_failed: Callable[[Future[object]], object]) -> None:
-        super().__init__(parent.context, parent.runner, parent.owner, is_async=parent.is_async)
-        self.call = parent.call
-        self._child_failed = child_failed
-
-    def child_ended(self, child: Future[object]) -> None:
-        super().child_ended(child)
-        if not isinstance(child.final_state(), Completed | Cancelled):
-            self._child_failed(child)
-
-    def stop(self, message: str) -> None:
-        """Cancel all that is under way in it, and do without those that cannot be stopped."""
-        self._is_cancelled = True
-        for scope in reversed(list(self._nested)):
-            scope.cancel()
-        for child in reversed(self.children()):
-            if child.cancel() is not Cancellation.CANNOT_STOP:
-                continue
-            if child.abandon(Cancelled(message=message)) and self.runner is not None:
-                self.runner.note_abandoned(child.task_run)
+if TYPE_CHECKING:
+    from anabranch.futures.runner import CancelTimer
 
 
 @final
@@ -72,28 +47,38 @@ class Branch:
     """
 
     def __init__(self, name: str | None, *, fail_fast: bool, timeout: float | None) -> None:
+        if not isinstance(name, str | None):
+            raise TypeError(
+                f"branch({name!r}): the name is a string; for a time limit write branch(timeout=60)"
+            )
         self.name: Final = name or "unnamed"
         self._fail_fast: Final = fail_fast
         self._timeout: Final = check_time_limit(timeout)
         self._lock: Final = threading.Lock()
-        self._is_over = False
+        self._was_entered = False
+        self._was_cancelled = False
+        # What the branch is to raise, decided once; both are looked at under the lock.
+        self._failure: BaseException | None = None
         self._is_expired = False
-        self._failed: Future[object] | None = None
+        self._is_over = False
+        # While it is open.
+        self._parent: RunScope | None = None
         self._scope: _BranchScope | None = None
-        self._exit_stack: Final = ExitStack()
-        # Of an async branch: its body can be interrupted.
+        self._token: Token[RunScope | None] | None = None
+        self._cancel_timer: CancelTimer | None = None
+        # The body of an async branch, which can be interrupted.
         self._body: tuple[EventLoop, anyio.CancelScope] | None = None
 
     # ------------------------------------------------------------------ in threads
 
     def __enter__(self) -> Self:
-        scope = self._open()
-        if scope.is_async:
-            self._close()
+        parent = self._claim()
+        if parent.is_async and running_loop() is not None:
             raise WouldDeadlockError(
                 f"Leaving `with branch(...)` would block this thread's event loop, which has to "
                 f"run what branch {self.name!r} waits for. Use `async with branch(...)`"
             )
+        self._open(parent, is_async=False)
         return self
 
     def __exit__(
@@ -101,24 +86,24 @@ class Branch:
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> None:
+    ) -> bool:
         leaving = error
         try:
             self._opened().__exit__(kind, error, traceback)
         except BaseException as raised:  # Ctrl-C while it waited.
             leaving = raised
-            raise
         finally:
             self._close()
-            self._raise_own(leaving)
+        return self._conclude(error, leaving)
 
     # ------------------------------------------------------------------ in event loops
 
     async def __aenter__(self) -> Self:
-        self._open()
-        loop = cast("EventLoop", running_loop())
-        self._body = (loop, anyio.CancelScope())
-        self._body[1].__enter__()
+        parent = self._claim()
+        body = anyio.CancelScope()
+        self._body = (cast("EventLoop", running_loop()), body)
+        self._open(parent, is_async=True)
+        body.__enter__()
         return self
 
     async def __aexit__(
@@ -127,47 +112,62 @@ class Branch:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
+        scope, leaving = self._opened(), error
         assert self._body is not None, "the branch was entered by `async with`"
-        _, cancel_scope = self._body
-        leaving = error
+        # Only the body is interrupted by the branch itself. While that waits for its runs, all
+        # that is heard is what comes from outside.
         try:
-            await self._opened().__aexit__(kind, error, traceback)
-        except BaseException as raised:  # Cancelled while it waited.
-            leaving = raised
-        self._close()
-        is_own = bool(
-            cancel_scope.__exit__(
+            if self._body[1].__exit__(kind, error, traceback):
+                leaving = None
+        except BaseException as rest:  # What came beside the interruption.
+            leaving = rest
+        self._body = None
+        try:
+            await scope.__aexit__(
                 None if leaving is None else type(leaving),
                 leaving,
                 None if leaving is None else leaving.__traceback__,
             )
-        )
-        self._raise_own(None if is_own else leaving)
-        if leaving is not None and leaving is not error and not is_own:
-            raise leaving
-        return is_own
+        except BaseException as raised:  # Cancelled while it waited.
+            leaving = raised
+        finally:
+            self._close()
+        return self._conclude(error, leaving)
 
     # ------------------------------------------------------------------ both
 
-    def _open(self) -> RunScope:
+    def _claim(self) -> RunScope:
         parent = current_scope.get()
         if parent is None:
             raise NotSubmittableError(
                 f"Branch {self.name!r} was opened outside any flow, where there is nothing to "
                 "submit to. Open it in a function decorated with @flow or @task"
             )
-        if self._scope is not None:
-            raise RuntimeError(
-                f"Branch {self.name!r} was entered before; each `with` needs a branch of its own: "
-                "`with branch(...):`"
-            )
-        self._scope = scope = _BranchScope(parent, self._child_failed)
-        self._exit_stack.enter_context(parent.nesting(scope))
+        with self._lock:
+            if self._was_entered:
+                raise RuntimeError(
+                    f"Branch {self.name!r} was entered before; each `with` needs a branch of its "
+                    "own: `with branch(...):`"
+                )
+            self._was_entered = True
+        return parent
+
+    def _open(self, parent: RunScope, *, is_async: bool) -> None:
+        self._parent = parent
+        self._scope = scope = _BranchScope(parent, self, is_async=is_async)
+        self._token = current_scope.set(scope)
         if self._timeout is not None:
-            self._exit_stack.callback(current_clock.get().call_later(self._timeout, self._expire))
-        token = current_scope.set(scope)
-        self._exit_stack.callback(current_scope.reset, token)
-        return scope
+            scope.has_deadline = True
+        parent.nest(scope)
+        if self._was_cancelled:
+            scope.cancel()
+        if self._timeout is not None:
+            try:
+                timer = current_clock.get().call_later(self._timeout, self._expire)
+            except BaseException:  # There are no more threads to be had, or Ctrl-C.
+                self._close()
+                raise
+            self._cancel_timer = timer
 
     def _opened(self) -> _BranchScope:
         assert self._scope is not None, "the branch has been entered"
@@ -176,62 +176,169 @@ class Branch:
     def _close(self) -> None:
         with self._lock:
             self._is_over = True
-        self._exit_stack.close()
+        if self._cancel_timer is not None:
+            self._cancel_timer()
+        scope, token = self._scope, self._token
+        if scope is not None and self._parent is not None:
+            self._parent.unnest(scope)
+            scope.end(
+                f"branch {self.name!r}, in which it is submitted, has ended. A thread or an async "
+                "task that was started in a branch belongs to it: have it end inside, or start it "
+                "before the branch"
+            )
+        if token is not None:
+            # Entered in another context, it stays the current scope there, and takes nothing.
+            with suppress(ValueError):
+                current_scope.reset(token)
+        self._cancel_timer = self._scope = self._parent = self._token = self._body = None
 
     def cancel(self) -> None:
-        """Ask for everything in the branch to be stopped, its body as well if that is async."""
-        self._opened().cancel()
-        self._interrupt_body()
+        """Ask for everything in the branch to be stopped, its body as well if that is async.
 
-    def _interrupt_body(self) -> None:
-        if self._body is not None:
-            loop, cancel_scope = self._body
-            loop.call_soon(cancel_scope.cancel)
+        The branch then ends without an error of its own. It can be called at any time, in any
+        thread; what is submitted in the branch afterwards never starts.
+        """
+        self._was_cancelled = True
+        scope = self._scope
+        if scope is not None:
+            scope.cancel()
 
-    def _child_failed(self, child: Future[object]) -> None:
+    def _interrupt(self) -> None:
+        """Have the body cancelled, if it is async."""
+        if (body := self._body) is not None:
+            loop, cancel_scope = body
+            if threading.get_ident() == loop.thread_id:
+                cancel_scope.cancel()
+            else:
+                loop.call_soon(cancel_scope.cancel)
+
+    # ------------------------------------------------------------------ what ends it early
+
+    def _note_end(self, child: Future[object], scope: RunScope) -> bool:
+        """Take note of the end of a child.
+
+        Returns:
+            Whether the branch has failed by it, so that its scope is to be cancelled.
+        """
+        state = child.final_state()
+        if isinstance(state, Completed):
+            return False
+        if isinstance(state, Cancelled) or (
+            isinstance(root_cause(state), RunCancelledError)
+            and (scope.is_cancelled or isinstance(state, UpstreamFailed))
+        ):
+            if scope.is_cancelled:
+                child.observe()  # The branch has seen to it.
+            return False
         if not self._fail_fast:
-            return
+            return False
         with self._lock:
-            if self._is_over or self._failed is not None or self._is_expired:
-                return
-            self._failed = child
+            if self._failure is not None or self._is_expired or self._is_over:
+                return False
+            self._failure = state.exception
         child.observe()
         name = child.task_run.name
-        self._log("Run %r failed: branch %r cancels the others", name, self.name)
-        self.cancel()
+        _log(scope, "Run %r failed: branch %r cancels the others", name, self.name)
+        return True
 
     def _expire(self) -> None:
+        scope = self._scope
         with self._lock:
-            if self._is_over:
+            if scope is None or self._is_over:
                 return
-            self._is_expired = self._failed is None
-        self._log("Branch %r has used up its %g s: it cancels its runs", self.name, self._timeout)
-        self._opened().stop(f"Branch {self.name!r} ran out of time.")
-        self._interrupt_body()
+            self._is_expired = True
+        _log(scope, "Branch %r has used up its %g s: it cancels its runs", self.name, self._timeout)
+        scope.stop(f"Branch {self.name!r} ran out of time.")
 
-    def _log(self, message: str, *args: object) -> None:
-        owner = owner_of(self._opened())
-        if owner is not None:
-            log_flow_run(owner.flow_run, message, *args, level=logging.WARNING)
+    def _conclude(self, error: BaseException | None, leaving: BaseException | None) -> bool:
+        """Leave the branch, which has been closed, as a context manager does.
 
-    def _raise_own(self, leaving: BaseException | None) -> None:
-        """Raise what the branch itself has to say, unless its body was left by something else."""
-        # To have waited for what the branch then cancelled is no failure of the body's own.
-        if leaving is not None and not isinstance(leaving, RunCancelledError | UpstreamFailedError):
-            return
-        if self._failed is not None:
-            error = _exception_of(self._failed.final_state())
-            if error is not leaving:
-                raise error
-        elif self._is_expired:
-            raise RunTimedOutError(
+        Args:
+            error: What its body was left by.
+            leaving: What is left of that, or has come instead.
+
+        Returns:
+            Whether the body's error is over with.
+        """
+        failure, self._failure = self._failure, None
+        own = failure
+        if own is None and self._is_expired:
+            own = RunTimedOutError(
                 f"Branch {self.name!r} did not end within its time limit of {self._timeout:g} s"
             )
+        if own is None and not self._was_cancelled and leaving is None and error is not None:
+            own = RunCancelledError(f"Branch {self.name!r} was cancelled by what surrounds it")
+        try:
+            if own is not None and (leaving is None or _comes_of_cancelling(leaving, failure)):
+                leaving = own
+            elif self._was_cancelled and leaving is not None and _comes_of_cancelling(leaving):
+                leaving = None
+            if leaving is None:
+                return error is not None
+            if leaving is error:
+                return False
+            # Not its context: what it comes of was a consequence of it.
+            context = leaving.__context__
+            try:
+                raise leaving
+            finally:
+                leaving.__context__ = context
+                context = None
+        finally:
+            # An exception that refers to its frames would be a cycle.
+            del failure, own, error, leaving
 
 
-def _exception_of(state: State[object]) -> BaseException:
-    assert not isinstance(state, Completed), "a run that completed is no failure"
-    return state.exception
+@final
+class _BranchScope(RunScope):
+    """A scope that tells its branch of its own children's ends, and has its body interrupted."""
+
+    __slots__ = ("_branch", "_has_failed")
+
+    def __init__(self, parent: RunScope, branch: Branch, *, is_async: bool) -> None:
+        super().__init__(parent.context, parent.runner, parent.owner, is_async=is_async)
+        self.call = parent.call
+        self._branch = branch
+        self._has_failed = False
+
+    def child_ended(self, child: Future[object]) -> None:
+        super().child_ended(child)
+        if self._branch._note_end(child, self):
+            self._has_failed = True
+
+    def _release(self, child: Future[object]) -> None:
+        super()._release(child)
+        if self._has_failed and not self._is_cancelled:  # Out here, where no lock is held.
+            self.cancel()
+
+    def cancel(self) -> None:
+        super().cancel()
+        self._branch._interrupt()
+
+    def stop(self, message: str) -> None:
+        super().stop(message)
+        self._branch._interrupt()
+
+
+def _comes_of_cancelling(error: BaseException, failure: BaseException | None = None) -> bool:
+    """Whether an error says no more than that runs were cancelled, be it because of a failure."""
+
+    def says_so(each: BaseException) -> bool:
+        if each is failure or isinstance(each, RunCancelledError):
+            return True
+        if not isinstance(each, UpstreamFailedError):
+            return False
+        return failure is not None or isinstance(each.__cause__, RunCancelledError)
+
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(says_so)[1] is None
+    return says_so(error)
+
+
+def _log(scope: RunScope, message: str, *args: object) -> None:
+    owner = owner_of(scope)
+    if owner is not None:
+        log_flow_run(owner.flow_run, message, *args, level=logging.WARNING)
 
 
 def branch(
@@ -266,7 +373,7 @@ def branch(
         The branch, to be entered once by ``with`` or ``async with``.
 
     Raises:
-        TypeError: ``timeout`` is no number.
+        TypeError: ``timeout`` is no number, or ``name`` no string.
         ValueError: ``timeout`` is not more than 0.
         NotSubmittableError: On entering: this is not inside a flow or a task.
         WouldDeadlockError: On entering by ``with``: this is async code.

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self, TypeAlias
 
 import anyio
 
+from anabranch.futures._clock import SYSTEM_CLOCK, current_clock
+from anabranch.futures._exceptions import WouldDeadlockError
+from anabranch.futures._future import Cancellation
 from anabranch.futures._states import Cancelled
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 #: How long running threads are waited for when what they belong to is left in a hurry (by Ctrl-C,
 #: or because what surrounds it was cancelled), in seconds.
 GRACE: Final = 0.5
+
+_NOT_STOPPED: Final = "The run could not be stopped."
 
 #: A function, and what it was called with.
 FunctionCall: TypeAlias = "tuple[Callable[..., object], tuple[object, ...], Mapping[str, object]]"
@@ -45,6 +48,9 @@ class RunScope:
     Leaving it (it is a context manager, sync and async) joins the children; leaving it by an
     exception cancels them first. What is submitted in a cancelled scope is cancelled as well.
 
+    Scopes nest where code runs in place: a branch in what surrounds it, a task that is called
+    directly in its caller's. To join, to cancel or to stop a scope is to do so to those inside it.
+
     Attributes:
         context: Which run this is the scope of.
         runner: Where work submitted in this scope goes; None where that is nowhere.
@@ -52,6 +58,9 @@ class RunScope:
             told of each child once, when it has ended and before the scope ends.
         is_async: Whether the code that is running is async, and would block its loop by waiting.
         call: What is being run, and with which arguments; None until they are there.
+        has_deadline: Whether the code that is running may have to go on before a run has ended that
+            it waits for. If so, no thread that waits here may execute that run itself.
+        ended: Why nothing can be submitted here any more; None while it can.
     """
 
     __slots__ = (
@@ -61,6 +70,8 @@ class RunScope:
         "_nested",
         "call",
         "context",
+        "ended",
+        "has_deadline",
         "is_async",
         "owner",
         "runner",
@@ -79,6 +90,8 @@ class RunScope:
         self.owner = owner
         self.is_async = is_async
         self.call: FunctionCall | None = None
+        self.has_deadline = False
+        self.ended: str | None = None
         self._is_cancelled = False
         self._nested: dict[RunScope, None] = {}
         self._children: dict[Future[object], None] = {}
@@ -88,7 +101,8 @@ class RunScope:
         """Make a run a child of this scope until it ends."""
         self._children[future] = None
         future.add_done_callback(self._release)
-        if self._is_cancelled:  # Only just now: the runner takes nothing for a cancelled scope.
+        # Only just now: the runner takes nothing for a scope that is cancelled or has ended.
+        if self._is_cancelled or self.ended is not None:
             future.cancel()
 
     def _release(self, child: Future[object]) -> None:
@@ -101,7 +115,10 @@ class RunScope:
                 self.child_ended(child)
 
     def child_ended(self, child: Future[object]) -> None:
-        """Take note of a child that has ended; for scopes of other kinds to extend."""
+        """Take note of a child that has ended; for scopes of other kinds to extend.
+
+        It is called under a lock, so it must not act on other runs.
+        """
         if self.owner is not None:
             self.owner.child_ended(child)
 
@@ -109,19 +126,54 @@ class RunScope:
         """Return the runs submitted in this scope that have not ended."""
         return list(self._children)
 
+    # ------------------------------------------------------------------ scopes inside this one
+
+    def nest(self, scope: RunScope) -> None:
+        """Surround what is about to run in a scope inside this one."""
+        if self.has_deadline:
+            scope.has_deadline = True
+        self._nested[scope] = None
+        if self._is_cancelled:
+            scope.cancel()
+
+    def unnest(self, scope: RunScope) -> None:
+        """Let go of a scope inside this one that has been left."""
+        self._nested.pop(scope, None)
+
+    def end(self, reason: str) -> None:
+        """Take nothing more, here and inside: this scope has been left.
+
+        Args:
+            reason: What those are told who submit something all the same, as a sentence.
+        """
+        self.ended = reason
+        for scope in list(self._nested):  # Threads may be in there that outlive this scope.
+            scope.end(reason)
+
+    # ------------------------------------------------------------------ joining
+
+    def _has_work(self) -> bool:
+        if self._children:
+            return True
+        return bool(self._nested) and any(scope._has_work() for scope in list(self._nested))
+
     def join(self) -> None:
         """Block until every run submitted in this scope has ended."""
-        while self._children:
+        while self._has_work():
             for child in self.children():
                 child.join()
                 self._release(child)
+            for scope in list(self._nested):
+                scope.join()
 
     async def join_async(self) -> None:
         """Wait until every run submitted in this scope has ended."""
-        while self._children:
+        while self._has_work():
             for child in self.children():
                 await child.join_async()
                 self._release(child)
+            for scope in list(self._nested):
+                await scope.join_async()
 
     def __enter__(self) -> Self:
         return self
@@ -135,7 +187,10 @@ class RunScope:
         if error is not None:
             self.cancel()
         try:
-            self.join()
+            if error is None or isinstance(error, Exception):
+                self.join()
+            else:
+                self.join_or_abandon()
         except BaseException:  # Ctrl-C while it waits.
             self.cancel()
             self.join_or_abandon()
@@ -152,18 +207,20 @@ class RunScope:
     ) -> None:
         if error is not None:
             self.cancel()
-        if not self._children:
+        if not self._has_work():
             return  # What follows costs more than most runs.
         try:
             if error is None or isinstance(error, Exception):
-                with anyio.CancelScope(shield=error is not None):
-                    await self.join_async()
+                await self.join_async()
             else:
                 await self.join_or_abandon_async()
-        except BaseException:  # Cancelled while it waits.
+        except BaseException as raised:  # Cancelled while it waits.
             self.cancel()
             await self.join_or_abandon_async()
-            raise
+            if error is None or not isinstance(raised, anyio.get_cancelled_exc_class()):
+                raise
+            # The error that this is left by says more, and whatever cancelled it is heard again at
+            # the next await.
 
     def join_or_abandon(self, grace: float = GRACE) -> None:
         """Block until every child has ended, or those that are left cannot be stopped.
@@ -172,9 +229,22 @@ class RunScope:
             grace: How long to wait for them, in seconds.
         """
         deadline = time.monotonic() + grace
+        # Whoever is in a hurry is a human: a test's clock might stand still for what is stuck.
+        token = current_clock.set(SYSTEM_CLOCK)
+        try:
+            self._join_until(deadline)
+        finally:
+            current_clock.reset(token)
+            self._abandon_rest()
+
+    def _join_until(self, deadline: float) -> None:
         for child in self.children():
-            child.join(max(0.0, deadline - time.monotonic()))
-        self._abandon_rest()
+            try:
+                child.join(max(0.0, deadline - time.monotonic()))
+            except WouldDeadlockError:  # It runs in this thread's own event loop.
+                continue
+        for scope in list(self._nested):
+            scope._join_until(deadline)
 
     async def join_or_abandon_async(self, grace: float = GRACE) -> None:
         """`join_or_abandon`, in an event loop; not to be cancelled."""
@@ -185,10 +255,16 @@ class RunScope:
     def _abandon_rest(self) -> None:
         while self._children:
             for child in self.children():
-                is_abandoned = child.abandon(Cancelled(message="The run could not be stopped."))
-                if is_abandoned and self.runner is not None:
-                    self.runner.note_abandoned(child.task_run)
+                self._abandon(child, _NOT_STOPPED)
                 self._release(child)
+        for scope in list(self._nested):
+            scope._abandon_rest()
+
+    def _abandon(self, child: Future[object], message: str) -> None:
+        if child.abandon(Cancelled(message=message)) and self.runner is not None:
+            self.runner.note_abandoned(child.task_run)
+
+    # ------------------------------------------------------------------ cancelling
 
     @property
     def is_cancelled(self) -> bool:
@@ -204,16 +280,18 @@ class RunScope:
         for child in reversed(self.children()):
             child.cancel()
 
-    @contextmanager
-    def nesting(self, scope: RunScope) -> Iterator[None]:
-        """Surround what runs in a scope inside this one: it is cancelled with this one."""
-        self._nested[scope] = None
-        if self._is_cancelled:
-            scope.cancel()
-        try:
-            yield
-        finally:
-            del self._nested[scope]
+    def stop(self, message: str) -> None:
+        """`cancel`, and do without the runs that cannot be stopped.
+
+        Args:
+            message: Of the state that those end in.
+        """
+        self._is_cancelled = True
+        for scope in reversed(list(self._nested)):
+            scope.stop(message)
+        for child in reversed(self.children()):
+            if child.cancel() is Cancellation.CANNOT_STOP:
+                self._abandon(child, message)
 
 
 #: The scope of the code that is running, or None outside any run.

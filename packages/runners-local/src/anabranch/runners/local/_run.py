@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 R_co = TypeVar("R_co", covariant=True)
 
+_BEFORE_START: Final = "The run was cancelled before it started."
+_BETWEEN_ATTEMPTS: Final = "The run was cancelled between two attempts."
+
 
 class LocalRun(Future[R_co]):
     """The future of a run in this process, which holds the run's work until it has ended.
@@ -56,6 +59,7 @@ class LocalRun(Future[R_co]):
     __slots__ = (
         "_attempt",
         "_hold",
+        "_is_unwanted",
         "_is_waiting",
         "_steps",
         "_stop",
@@ -84,6 +88,8 @@ class LocalRun(Future[R_co]):
         self._attempt: Attempt | None = None
         self._turn = threading.Lock()
         self._is_waiting = False
+        # It has been asked to stop while a thread was at it, which cannot be.
+        self._is_unwanted = False
         self._timer: CancelTimer | None = None
         self._hold: Hold | None = None
 
@@ -149,7 +155,8 @@ class LocalRun(Future[R_co]):
             current_hold.set(self._hold)
         if self._attempt is attempt:
             self.scope = scope
-        if self._attempt is not attempt:  # It was given up before it began.
+        # It may have been given up, or asked to stop, before there was a scope.
+        if self._attempt is not attempt or self._is_unwanted:
             scope.cancel()
 
     def note_progress(self, state: Running | Retrying) -> None:
@@ -187,7 +194,7 @@ class LocalRun(Future[R_co]):
         if self.executor is not None:
             self.executor.give_up(self)
         if self.scope is not None:
-            self.scope.cancel()
+            self.scope.stop(f"Run {self.task_run.name!r}, which submitted it, was given up.")
 
     def _advance(self, state: State[object]) -> None:
         steps = self._steps
@@ -213,6 +220,9 @@ class LocalRun(Future[R_co]):
         self._attempt = following
         if not self.set_retrying(delay.state):
             return  # It was cancelled.
+        if self._is_unwanted:
+            self.end(Cancelled(message=_BETWEEN_ATTEMPTS))
+            return
         if delay.seconds:
             self._timer = self._clock().call_later(delay.seconds, self._resume)
         else:
@@ -264,9 +274,13 @@ class LocalRun(Future[R_co]):
         return True
 
     def cancel(self) -> Cancellation:
-        """Ask for the run to be stopped; see `Future.cancel`."""
-        when = "before it started" if self._steps is None else "between two attempts"
-        if self.set_final_unless_running(Cancelled(message=f"The run was cancelled {when}.")):
+        """Ask for the run to be stopped; see `Future.cancel`.
+
+        A thread goes on, but what it has submitted is cancelled, and it makes no other attempt.
+        """
+        self._is_unwanted = True
+        message = _BEFORE_START if self._steps is None else _BETWEEN_ATTEMPTS
+        if self.set_final_unless_running(Cancelled(message=message)):
             hold = self._let_go()
             if hold is not None:
                 hold.end()
@@ -278,4 +292,6 @@ class LocalRun(Future[R_co]):
             loop, scope = stop
             loop.call_soon(scope.cancel)
             return Cancellation.WILL_STOP
+        if (attempt_scope := self.scope) is not None:
+            attempt_scope.cancel()
         return Cancellation.CANNOT_STOP

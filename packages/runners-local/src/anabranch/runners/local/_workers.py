@@ -205,7 +205,8 @@ class _Worker(BlockingSection):
 
     def wait(self, future: Future[object], timeout: float | None = None) -> None:
         """Return when ``future`` is done, having run here what had not started."""
-        if timeout is None:
+        scope = current_scope.get()
+        if timeout is None and (scope is None or not scope.has_deadline):
             self._help(future)
         if not future.done():
             # The rest is under way elsewhere; what it starts is taken by whoever is free.
