@@ -7,7 +7,7 @@ import logging
 import pickle
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable
-from typing import Any
+from typing import Any, assert_type
 
 import anyio
 import pytest
@@ -15,7 +15,10 @@ import pytest
 from anabranch.flows import (
     AsyncTask,
     ConcurrentTaskRunner,
+    Future,
+    FutureList,
     SequentialTaskRunner,
+    State,
     Task,
     TaskRunner,
     flow,
@@ -119,8 +122,9 @@ class TestKinds:
     def test_a_partial_survives_as_it_is(self) -> None:
         """The task of a partial keeps its arguments and keywords when it travels."""
         cubes = task(functools.partial(scale, factor=3)).with_options(name="cubes")
-        copy = pickle.loads(pickle.dumps(cubes))
-        assert (copy(2), copy.name) == (6, "cubes")
+        for made in (cubes, cubes.with_options(task_run_name="{x}-{factor}")):
+            copy = pickle.loads(pickle.dumps(made))
+            assert (copy(2), copy.name) == (6, "cubes")
 
 
 class TestGenerators:
@@ -175,6 +179,33 @@ class TestGenerators:
 
         assert await task(Numbers())(2) == [0, 1]
 
+    def test_they_are_typed_as_lists(self) -> None:
+        """Type checkers see the lists, and which tasks are async."""
+
+        class Numbers:
+            @task
+            def count(self, n: int) -> Generator[int, None, None]:
+                yield n
+
+        @task(name="by iterator")
+        async def count_by_iterator(n: int) -> AsyncIterator[int]:
+            yield n
+
+        assert_type(count(1), list[int])
+        assert_type(count.run(1), State[list[int]])
+        sync: Task[[int], list[int]] = count
+        asynchronous: list[AsyncTask[[int], list[int]]] = [count_async, count_by_iterator]
+
+        @flow
+        def body() -> None:
+            assert_type(count.submit(1), Future[list[int]])
+            assert_type(count_async.map([1]), FutureList[list[int]])
+            assert_type(Numbers().count.submit(1), Future[list[int]])
+            assert_type(task(words).submit(), Future[Iterable[str]])
+
+        body()
+        assert [type(each) for each in (sync, *asynchronous)] == [Task, AsyncTask, AsyncTask]
+
 
 class TestMistakes:
     @pytest.mark.parametrize("runner", RUNNERS)
@@ -205,6 +236,15 @@ class TestTravelling:
         bound = pickle.loads(pickle.dumps(Counter().count._shipped))
         assert bound(2) == [0, 1]
         assert bound.original()(1).__next__() == 0
+
+    def test_what_is_inherited_travels(self) -> None:
+        """In a flow that logs its prints, the functions of its tasks are shipped to do so."""
+        own = count.with_options(log_prints=False)
+        body = flow(log_prints=True)(
+            lambda: [each._function_to_ship().log_prints for each in (count, own)]
+        )
+        assert body() == [True, False]
+        assert count._function_to_ship() is count._shipped
 
     def test_a_plain_function_travels_as_its_name(self) -> None:
         """What has no settings is as small as ever."""

@@ -1,10 +1,12 @@
 """Flows and tasks: functions turned into tracked runs, on the task runner of your choice."""
 # The layers, bottom up: _exceptions, _names, _logging, _tags, _mapping | _rows, _printing,
-# _run_names, _hooks, _validation | _options, _task_function, _streams | _runnable | _mappable |
-# _flow_run | _context, _flow_hooks, _subflow | _task, _flow | _decorators.
+# _run_names, _hooks, _validation, _places | _tag_limits | _options, _task_function, _streams |
+# _runnable | _mappable | _flow_run | _branch, _context, _flow_hooks, _subflow | _task, _flow |
+# _decorators.
 
 from __future__ import annotations
 
+from anabranch.flows._branch import Branch, branch
 from anabranch.flows._context import CurrentFlowRun, CurrentTaskRun, flow_run, task_run
 from anabranch.flows._decorators import FlowDecorator, TaskDecorator, flow, task
 from anabranch.flows._exceptions import ParameterError
@@ -12,6 +14,7 @@ from anabranch.flows._flow import AsyncFlow, Flow
 from anabranch.flows._logging import RunFormatter, RunLogger, get_run_logger
 from anabranch.flows._options import FlowOptions, TaskOptions
 from anabranch.flows._runnable import Async, Runnable, Sync
+from anabranch.flows._tag_limits import set_tag_limit
 from anabranch.flows._tags import tags
 from anabranch.flows._task import AsyncTask, Task
 from anabranch.futures import (
@@ -26,7 +29,9 @@ from anabranch.futures import (
     FutureList,
     Pending,
     Retrying,
+    RunCancelledError,
     Running,
+    RunTimedOutError,
     State,
     StateType,
     Stream,
@@ -51,6 +56,7 @@ __all__ = [
     "Async",
     "AsyncFlow",
     "AsyncTask",
+    "Branch",
     "Cancellation",
     "Cancelled",
     "Completed",
@@ -68,8 +74,10 @@ __all__ = [
     "ParameterError",
     "Pending",
     "Retrying",
+    "RunCancelledError",
     "RunFormatter",
     "RunLogger",
+    "RunTimedOutError",
     "Runnable",
     "Running",
     "SequentialTaskRunner",
@@ -87,12 +95,14 @@ __all__ = [
     "UpstreamFailedError",
     "allow_failure",
     "as_completed",
+    "branch",
     "flow",
     "flow_run",
     "gather",
     "get_run_logger",
     "lift",
     "quote",
+    "set_tag_limit",
     "tags",
     "task",
     "task_run",

@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any, Final, ParamSpec, Self, TypeVar, Unpack, cast, final
 
 import anyio
-import anyio.to_thread
 
+from anabranch.flows._flow_attempts import drive_flow, drive_flow_async
 from anabranch.flows._flow_hooks import (
     follow_unstarted,
     followed,
@@ -18,25 +18,29 @@ from anabranch.flows._flow_hooks import (
     tell_start,
     tell_start_async,
 )
-from anabranch.flows._flow_run import ActiveFlowRun, SubflowRun, outcomes_in, values_to_fetch
+from anabranch.flows._flow_run import ActiveFlowRun, SubflowRun
 from anabranch.flows._hooks import Hooks
 from anabranch.flows._names import docstring, flow_name, function_name
-from anabranch.flows._options import FlowOptions, check_options
+from anabranch.flows._options import FlowOptions, check_options, retry_policy, time_limit
 from anabranch.flows._run_names import RunNamer
 from anabranch.flows._runnable import Async, Runnable, Sync, WaitFor
 from anabranch.flows._subflow import submit_flow
 from anabranch.flows._task_function import TaskFunction, lookup
+from anabranch.flows._termination import terminable, terminable_async
 from anabranch.flows._validation import ParameterValidator
 from anabranch.futures import Cancelled, Future, State, TaskRun, TaskRunner, WorkItem
 from anabranch.futures.runner import (
     CallSignature,
     EventLoop,
     default_backend,
+    held_clock,
+    is_async_function,
     make_item,
     resolve_arguments,
     resolve_arguments_async,
     running_loop,
     upstream_failure,
+    watched_loop,
 )
 from anabranch.runners.local import ConcurrentTaskRunner
 
@@ -79,6 +83,8 @@ class BaseFlow(Runnable[P, R_co]):
                 "itself; give the parameter another name"
             )
         self._task_runner = as_runner(options.get("task_runner", ConcurrentTaskRunner))
+        self._retry: Final = retry_policy(f"Flow {self.name!r}", options)
+        self._time_limit: Final = time_limit(f"Flow {self.name!r}", options)
         self._hooks: Final = Hooks.of(options)
         self._namer: Final = (
             None
@@ -144,7 +150,9 @@ class BaseFlow(Runnable[P, R_co]):
             runner,
             name=None if self._namer is None else self._namer(args, kwargs),
             is_submitted=is_submitted,
+            is_async=is_async_function(self.function),
             log_prints=self._options.get("log_prints"),
+            tag_limits=self._options.get("tag_limits"),
         )
 
     def _call(
@@ -193,24 +201,11 @@ class Flow(Sync[P, R_co], BaseFlow[P, R_co]):
     def _run(
         self, run: ActiveFlowRun, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> State[R_co]:
-        with followed(self, self._hooks, run), run.accounted():
+        with terminable(), held_clock(), followed(self, self._hooks, run), run.accounted():
             tell_start(self, self._hooks, run)
             args, kwargs = self._validated(args, kwargs)
-            try:
-                with run.runner:
-                    with run.entered():
-                        returned = self._call(run, args, kwargs)
-                        run.scope.join()
-                        outcomes = outcomes_in(returned)
-                        for outcome in outcomes:
-                            if isinstance(outcome, Future):
-                                outcome.join()
-                    run.conclude(returned, outcomes)
-                    for value in values_to_fetch(outcomes):
-                        value.result()
-            except Exception:  # Whatever the body raised, the runner has ended its runs by now.
-                run.scope.join()  # Only subflows may be left.
-                raise
+            body = partial(self._call, run, args, kwargs)
+            run.state = drive_flow(run, body, self._retry, self._time_limit)
         return cast("State[R_co]", run.state)
 
     def _submit(
@@ -251,34 +246,17 @@ class AsyncFlow(Async[P, R_co], BaseFlow[P, R_co]):
     async def _run(
         self, run: ActiveFlowRun, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> State[R_co]:
-        async with followed_async(self, self._hooks, run):
-            with run.accounted():
-                await tell_start_async(self, self._hooks, run)
-                args, kwargs = self._validated(args, kwargs)
-                await self._run_body(run, args, kwargs)
-        return cast("State[R_co]", run.state)
-
-    async def _run_body(
-        self, run: ActiveFlowRun, args: tuple[object, ...], kwargs: dict[str, object]
-    ) -> None:
-        try:
-            async with run.runner.start():
-                with run.entered():
-                    returned = await cast(
-                        "Coroutine[Any, Any, R_co]", self._call(run, args, kwargs)
+        with terminable_async(), watched_loop():
+            async with followed_async(self, self._hooks, run):
+                with run.accounted():
+                    await tell_start_async(self, self._hooks, run)
+                    args, kwargs = self._validated(args, kwargs)
+                    body = cast(
+                        "Callable[[], Coroutine[Any, Any, object]]",
+                        partial(self._call, run, args, kwargs),
                     )
-                    await run.scope.join_async()
-                    outcomes = outcomes_in(returned)
-                    for outcome in outcomes:
-                        if isinstance(outcome, Future):
-                            await outcome.join_async()
-                run.conclude(returned, outcomes)
-                for value in values_to_fetch(outcomes):
-                    await anyio.to_thread.run_sync(value.result)
-        except Exception:  # Whatever the body raised, the runner has ended its runs by now.
-            with anyio.CancelScope(shield=True):
-                await run.scope.join_async()  # Only subflows may be left.
-            raise
+                    run.state = await drive_flow_async(run, body, self._retry, self._time_limit)
+        return cast("State[R_co]", run.state)
 
     def _submit(
         self, args: tuple[object, ...], kwargs: dict[str, object], wait_for: WaitFor

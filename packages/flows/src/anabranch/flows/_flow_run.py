@@ -9,7 +9,7 @@ import sys
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final, TypeAlias, TypeVar, cast, final
 
@@ -22,6 +22,7 @@ from anabranch.flows._logging import (
 )
 from anabranch.flows._names import new_flow_run_name
 from anabranch.flows._printing import logged_prints
+from anabranch.flows._tag_limits import tag_limits_of_flow
 from anabranch.flows._tags import current_tags
 from anabranch.futures import (
     Cancellation,
@@ -31,6 +32,7 @@ from anabranch.futures import (
     FlowRun,
     Future,
     FutureList,
+    Retrying,
     RunContext,
     State,
     StateType,
@@ -97,7 +99,7 @@ class SubflowRun(Future[R_co]):
             return Cancellation.CANCELLED
         if self.done():
             return Cancellation.CANNOT_STOP
-        self._run.scope.cancel()
+        self._run.cancel()
         if self._stop is None:
             return Cancellation.CANNOT_STOP
         self._stop()
@@ -109,8 +111,8 @@ class ActiveFlowRun:
 
     Attributes:
         flow_run: The run's id and names.
-        runner: The runner that the flow's tasks are submitted to; not started yet.
-        scope: The scope of the flow's body.
+        runner: The runner that the tasks of the present attempt are submitted to.
+        scope: The scope of the present attempt's body.
         tags: The tags that were in force when the flow was called.
         hooks: Calls the hooks of submitted runs.
         parent: The flow run that called this one; None if there is none in this process.
@@ -124,11 +126,15 @@ class ActiveFlowRun:
         *,
         name: str | None,
         is_submitted: bool,
+        is_async: bool = False,
         log_prints: bool | None = None,
+        tag_limits: Mapping[str, int] | None = None,
     ) -> None:
         self.flow_run: Final = FlowRun(new_run_id(), name or new_flow_run_name(), flow_name)
-        self.runner: Final = runner
-        self.scope: Final = RunScope(RunContext(self.flow_run), runner, self)
+        self.runner = runner
+        self._is_async: Final = is_async
+        self._is_unwanted = False
+        self.scope = self._new_scope(attempt=1)
         self.tags: Final = current_tags.get()
         self.hooks: Final = HookThread(self.flow_run, self.scope, runner.backend)
         self.state: State[object] | None = None
@@ -136,13 +142,39 @@ class ActiveFlowRun:
         self.parent: Final = None if parent is None else owner_of(parent)
         self._is_submitted: Final = is_submitted
         self._log_prints: Final = log_prints
+        self._tag_limits: Final = tag_limits or {}
         self._lock: Final = threading.Lock()
         self._counters: Final[dict[str, itertools.count[int]]] = {}
-        self._ends: Final[Counter[StateType]] = Counter()
-        self._failures: Final[list[BaseException]] = []
+        self._open_accounts()
+
+    def _new_scope(self, attempt: int) -> RunScope:
+        context = RunContext(self.flow_run, attempt=attempt)
+        return RunScope(context, self.runner, self, is_async=self._is_async)
+
+    def _open_accounts(self) -> None:
+        self._ends: Counter[StateType] = Counter()
+        self._failures: list[BaseException] = []
         # Of runs that failed with one of another flow, which is not among this one's failures.
-        self._root_causes: Final[list[BaseException]] = []
-        self._failed_runs: Final[list[Future[object]]] = []
+        self._root_causes: list[BaseException] = []
+        self._failed_runs: list[Future[object]] = []
+
+    def begin_attempt(self, number: int) -> None:
+        """Get ready for another attempt: with a runner of its own, and its own accounts."""
+        if number > 1:
+            backend = self.runner.backend
+            self.runner = self.runner.duplicate()
+            self.runner.backend = backend
+            self.scope = self._new_scope(number)
+            self._open_accounts()
+
+    def cancel(self) -> None:
+        """Cancel what the flow has submitted; nothing is submitted or tried again after that."""
+        self._is_unwanted = True
+        self.scope.cancel()
+
+    def is_unwanted(self) -> bool:
+        """Whether the run has been cancelled."""
+        return self._is_unwanted
 
     # ------------------------------------------------------------------ naming
 
@@ -221,7 +253,7 @@ class ActiveFlowRun:
         """Surround the flow's body: what it submits belongs to this run."""
         token = current_scope.set(self.scope)
         try:
-            with logged_prints(self._log_prints):
+            with logged_prints(self._log_prints), tag_limits_of_flow(self._tag_limits):
                 yield
         except BaseException:  # However the body was left.
             self.scope.cancel()
@@ -229,8 +261,8 @@ class ActiveFlowRun:
         finally:
             current_scope.reset(token)
 
-    def conclude(self, returned: object, outcomes: Iterable[Outcome]) -> None:
-        """Derive the final state from what the flow returned and how its runs ended.
+    def conclude(self, returned: object, outcomes: Iterable[Outcome]) -> State[object]:
+        """Return the final state from what the flow returned and how its runs ended.
 
         All of its runs have ended.
 
@@ -247,12 +279,11 @@ class ActiveFlowRun:
             ]
             root_causes = [state.cause for state in states if isinstance(state, UpstreamFailed)]
             ends = Counter(state.type for state in states)
-            self.state = _aggregate(ends, failures or root_causes, returned)
-        elif returned is None:
-            self.state = _aggregate(self._ends, self._failures or self._root_causes, None)
-        else:
-            self._warn_of_unseen_failures()
-            self.state = Completed(returned)
+            return _aggregate(ends, failures or root_causes, returned)
+        if returned is None:
+            return _aggregate(self._ends, self._failures or self._root_causes, None)
+        self._warn_of_unseen_failures()
+        return Completed(returned)
 
     # ------------------------------------------------------------------ log lines
 
@@ -273,6 +304,15 @@ class ActiveFlowRun:
             str(self.runner),
             self.runner.concurrency_type.value,
         )
+
+    def log_retry(self, state: Retrying) -> None:
+        """Log that another attempt is to follow."""
+        log_flow_run(self.flow_run, "%s", state.message, level=logging.WARNING)
+
+    def log_abandoned_body(self) -> None:
+        """Log that the function is still being executed, by a thread that cannot be stopped."""
+        name = self.flow_run.name
+        log_flow_run(self.flow_run, "Abandoned the body of %r", name, level=logging.WARNING)
 
     def _log_end(self, state: State[object]) -> None:
         level = logging.INFO if isinstance(state, Completed) else logging.ERROR

@@ -14,8 +14,10 @@ from anabranch.flows._hooks import (
     checked_hooks,
 )
 from anabranch.flows._run_names import RunName
+from anabranch.flows._tag_limits import checked_tag_limits
 from anabranch.flows._tags import checked_tags
-from anabranch.futures import Backend, TaskRunner
+from anabranch.futures import Backend, RetryCondition, RetryDelay, RetryPolicy, TaskRunner
+from anabranch.futures.runner import NO_RETRIES, check_time_limit
 
 OptionsT = TypeVar("OptionsT", bound="TaskOptions | FlowOptions")
 
@@ -31,6 +33,15 @@ class TaskOptions(TypedDict, total=False):
         task_run_name: What to call each run: a template that is filled with the parameters, such as
             ``"{name}-on-{date:%A}"``, or a callable that returns the name, given either nothing or
             the parameters. By default the task's name, its key and a number.
+        retries: How many attempts may follow the first one if that fails, times out, or is lost
+            together with what it ran on.
+        retry_delay: How long to wait before each of them, in seconds: a number; a list of numbers,
+            the last of which holds for all that follow; or a function of the number of the retry,
+            from 1, such as `exponential_backoff` returns.
+        retry_jitter: Each delay is stretched by a random factor between 1 and 1 + ``retry_jitter``.
+        retry_condition: Says by the state that an attempt ended in whether to try again. It is
+            called where the task runs.
+        timeout: How long each attempt may take, in seconds.
         log_prints: Whether what the task prints goes to its log; by default as in what surrounds
             the call.
         backend: The event loop of an async task where the runner has to bring one: ``"trio"`` or
@@ -49,6 +60,11 @@ class TaskOptions(TypedDict, total=False):
     version: str | None
     tags: Iterable[str]
     task_run_name: RunName | None
+    retries: int
+    retry_delay: RetryDelay
+    retry_jitter: float
+    retry_condition: RetryCondition | None
+    timeout: float | None
     log_prints: bool | None
     backend: Backend
     on_running: TaskRunningHook | Iterable[TaskRunningHook]
@@ -71,6 +87,15 @@ class FlowOptions(TypedDict, total=False):
         flow_run_name: What to call each run: a template that is filled with the parameters, such as
             ``"{name}-on-{date:%A}"``, or a callable that returns the name, given either nothing or
             the parameters. By default an adjective and an animal.
+        retries: How many attempts may follow the first one if that fails or times out. Each calls
+            the function again, with a task runner of its own.
+        retry_delay: How long to wait before each of them; as for tasks.
+        retry_jitter: How much longer it may be; as for tasks.
+        retry_condition: Says by the state that an attempt ended in whether to try again.
+        timeout: How long each attempt may take, in seconds, once its task runner has started. When
+            the time is up, what the flow has submitted is cancelled.
+        tag_limits: How many task runs with a tag execute at a time in one run of the flow and in
+            its subflows, for each tag, as in ``{"database": 2}``; see `set_tag_limit`.
         log_prints: Whether what the flow and its tasks print goes to their logs; by default as in
             what surrounds the call.
         validate_parameters: Whether to check and convert the arguments by their annotations, with
@@ -91,6 +116,12 @@ class FlowOptions(TypedDict, total=False):
     version: str | None
     task_runner: TaskRunner | Callable[[], TaskRunner]
     flow_run_name: RunName | None
+    tag_limits: Mapping[str, int]
+    retries: int
+    retry_delay: RetryDelay
+    retry_jitter: float
+    retry_condition: RetryCondition | None
+    timeout: float | None
     log_prints: bool | None
     validate_parameters: bool
     backend: Backend
@@ -131,6 +162,57 @@ def check_options(kind: str, options: OptionsT, allowed: type) -> OptionsT:
         )
     if "tags" in checked:
         checked["tags"] = checked_tags(f"@{kind}", checked["tags"])
+    if "tag_limits" in checked:
+        checked["tag_limits"] = checked_tag_limits(f"@{kind}", checked["tag_limits"])
     for option in HOOK_OPTIONS & checked.keys():
         checked[option] = checked_hooks(kind, option, checked[option])
     return cast("OptionsT", checked)
+
+
+def retry_policy(subject: str, options: TaskOptions | FlowOptions) -> RetryPolicy:
+    """Return when the runs of a task or a flow are tried again.
+
+    Args:
+        subject: What errors call it.
+        options: Its options.
+
+    Raises:
+        TypeError: One of them is of the wrong type.
+        ValueError: One of them is not possible.
+    """
+    given = {
+        field: options[option]  # type: ignore[literal-required]  # They are in both classes.
+        for option, field in _RETRY_OPTIONS.items()
+        if option in options
+    }
+    if not given:
+        return NO_RETRIES
+    try:
+        return RetryPolicy(**given)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{subject}: {error}") from None
+
+
+_RETRY_OPTIONS = {
+    "retries": "retries",
+    "retry_delay": "delay",
+    "retry_jitter": "jitter",
+    "retry_condition": "condition",
+}
+
+
+def time_limit(subject: str, options: TaskOptions | FlowOptions) -> float | None:
+    """Return how long an attempt of a task or a flow may take, in seconds.
+
+    Args:
+        subject: What errors call it.
+        options: Its options.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is not more than 0.
+    """
+    try:
+        return check_time_limit(options.get("timeout"))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{subject}: {error}") from None

@@ -7,10 +7,15 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from anabranch.flows._flow_run import SubflowRun
-from anabranch.futures import Future, NotSubmittableError, State, WorkItem
+from anabranch.futures import Cancelled, Future, NotSubmittableError, State, WorkItem
 from anabranch.futures.runner import (
+    SYSTEM_CLOCK,
+    Hold,
+    current_clock,
+    current_hold,
     current_scope,
     mark_library,
+    new_hold,
     resolve_arguments,
     state_of_error,
     when_ready,
@@ -41,21 +46,33 @@ def submit_flow(
             f"Flow {name!r} was submitted outside any flow, which would have nothing to join it. "
             "Submit it in a function decorated with @flow, or call it directly"
         )
+    if scope.ended is not None:
+        raise NotSubmittableError(f"Cannot submit {item.task_run.name!r}: {scope.ended}")
+    if scope.is_cancelled:
+        future.set_final(Cancelled(message="What submitted the run had been cancelled."))
+        scope.adopt(future)
+        return future
     future.depends_on((*item.upstreams, *item.tolerated))
 
-    def execute() -> None:
+    def execute(hold: Hold | None) -> None:
+        current_hold.set(hold)
         try:
             args, kwargs = resolve_arguments(item)
             future.set_final(call(args, dict(kwargs)))
         except BaseException as error:  # However it ends is for those who hold the future.
             future.set_final(state_of_error(error))
+        finally:
+            if hold is not None:
+                hold.end()
 
     def start() -> None:
         if future.set_running() and item.variables is not None:
             item.variables.run(mark_library, None)
+            # From now on, whatever the submitter's own hold does.
+            hold = new_hold(item.variables.get(current_clock, SYSTEM_CLOCK))
             thread_name = item.task_run.name
             threading.Thread(
-                target=item.variables.run, args=(execute,), name=thread_name, daemon=True
+                target=item.variables.run, args=(execute, hold), name=thread_name, daemon=True
             ).start()
 
     when_ready(item, start, future.set_final)

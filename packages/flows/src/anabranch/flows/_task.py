@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
+import logging
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import (
     Any,
     Concatenate,
@@ -20,28 +22,37 @@ from typing import (
 )
 
 from anabranch.flows._flow_run import ActiveFlowRun, owner_of
-from anabranch.flows._hooks import HOOKS_OUTSIDE_FLOWS, Hooks
-from anabranch.flows._logging import log_flow_run
+from anabranch.flows._hooks import HOOKS_OUTSIDE_FLOWS, Hooks, HookThread
+from anabranch.flows._logging import log_flow_run, log_task_run
 from anabranch.flows._mappable import Mappable
 from anabranch.flows._names import docstring, function_name, task_key
-from anabranch.flows._options import TaskOptions, check_options
+from anabranch.flows._options import TaskOptions, check_options, retry_policy, time_limit
 from anabranch.flows._printing import prints_are_logged
 from anabranch.flows._run_names import RunNamer
 from anabranch.flows._runnable import Async, Sync, WaitFor
+from anabranch.flows._tag_limits import (
+    call_within_limits,
+    call_within_limits_async,
+    submit_within_limits,
+)
 from anabranch.flows._tags import current_tags
 from anabranch.flows._task_function import TaskFunction, lookup, unwrapped
 from anabranch.futures import (
     Cancelled,
     Crashed,
+    FlowRun,
     Future,
     NotSubmittableError,
+    Retrying,
     Running,
     State,
     TaskRun,
     WorkItem,
 )
 from anabranch.futures.runner import (
+    NO_RETRIES,
     CallSignature,
+    Listener,
     RunScope,
     current_scope,
     make_item,
@@ -94,6 +105,8 @@ class BaseTask(Mappable[P, R_co]):
         self._signature: Final = CallSignature(inner, self.name)
         self._shipped: Final = TaskFunction.of(inner, options.get("log_prints"))
         self._logging_prints: TaskFunction | None = None
+        self._retry: Final = retry_policy(f"Task {self.name!r}", options)
+        self._time_limit: Final = time_limit(f"Task {self.name!r}", options)
         self._hooks: Final = Hooks.of(options)
         self._namer: Final = (
             None
@@ -160,17 +173,33 @@ class BaseTask(Mappable[P, R_co]):
             flow_run=scope.context.flow_run,
             wait_for=(*self._after, *wait_for),
             backend=self._options.get("backend") or scope.runner.backend,
-            listener=None if hooks is None else hooks.listener(self, hook_thread),
+            retry=self._retry,
+            time_limit=self._time_limit,
+            listener=self._listener(scope, hook_thread),
         )
+        runs_here = scope.runner.runs_in_place(item)
         if owner is not None:
-            runs_here = scope.runner.runs_in_place(item)
             # Said before it is done: by then the run may have ended, and its last line be written.
             message = EXECUTING if runs_here else "Submitted task run %r for execution."
             log_flow_run(owner.flow_run, message, run.name)
-        future = scope.runner.dispatch(item)
+        future = submit_within_limits(item, scope.runner.dispatch, runs_in_place=runs_here)
         if hooks is not None:
             hooks.follow(self, future, hook_thread)
         return future
+
+    def _listener(self, scope: RunScope | None, hook_thread: HookThread) -> Listener | None:
+        """Return what is told when a submitted run becomes Running or Retrying."""
+        tell_hooks = None if self._hooks is None else self._hooks.listener(self, hook_thread)
+        if self._retry is NO_RETRIES:
+            return tell_hooks
+        flow_run = None if scope is None else scope.context.flow_run
+
+        def listen(run: TaskRun, state: Running | Retrying) -> None:
+            _log_retry(run, flow_run, state)
+            if tell_hooks is not None:
+                tell_hooks(run, state)
+
+        return listen
 
     def _function_to_ship(self) -> TaskFunction:
         """Return the function, told of what it would inherit from around it in this process."""
@@ -230,6 +259,8 @@ class BaseTask(Mappable[P, R_co]):
             is_async=self._is_async,
             flow_run=None if scope is None else scope.context.flow_run,
             wait_for=self._after,
+            retry=self._retry,
+            time_limit=self._time_limit,
         )
 
     # ------------------------------------------------------------------ methods
@@ -275,15 +306,28 @@ class Task(Sync[P, R_co], BaseTask[P, R_co]):
         item = self._item_here(args, kwargs, scope)
         for upstream in (*item.upstreams, *item.tolerated):
             upstream.join()
-        runner = None if scope is None else scope.runner
-        if (failure := upstream_failure(item)) is None:
-            self._tell(item, Running(), scope)
-        state = failure or run_item(item, runner)
+        state: State[R_co] = upstream_failure(item) or call_within_limits(
+            item.task_run, functools.partial(self._execute, item, scope)
+        )
         _note_end(item, scope, state)
         self._tell(item, state, scope)
         if isinstance(state, Crashed) and not isinstance(state.exception, Exception):
             raise state.exception  # Ctrl-C or SystemExit: the caller's own thread was meant.
         return state
+
+    def _execute(self, item: WorkItem[R_co], scope: RunScope | None) -> State[R_co]:
+        self._tell(item, Running(), scope)
+        runner = None if scope is None else scope.runner
+        return run_item(
+            item, runner, progress=lambda state: self._note_progress(item, state, scope)
+        )
+
+    def _note_progress(
+        self, item: WorkItem[R_co], state: Running | Retrying, scope: RunScope | None
+    ) -> None:
+        _log_retry(item.task_run, item.flow_run, state)
+        if isinstance(state, Running):
+            self._tell(item, state, scope)
 
     def _tell(
         self, item: WorkItem[R_co], state: State[object] | Running, scope: RunScope | None
@@ -332,12 +376,14 @@ class AsyncTask(Async[P, R_co], BaseTask[P, R_co]):
         item = self._item_here(args, kwargs, scope)
         for upstream in (*item.upstreams, *item.tolerated):
             await upstream.join_async()
-        runner = None if scope is None else scope.runner
+        run = item.task_run
         state: State[R_co] = Cancelled(message="The run was cancelled while it was running.")
         try:
-            if (failure := upstream_failure(item)) is None and self._hooks is not None:
-                await self._hooks.call_async(self, item.task_run, Running())
-            state = failure or await run_item_async(item, runner)
+            if (failure := upstream_failure(item)) is not None:
+                state = failure
+            else:
+                execute = functools.partial(self._execute, item, scope)
+                state = await call_within_limits_async(item.task_run, execute)
         finally:
             _note_end(item, scope, state)
             if self._hooks is not None:
@@ -345,6 +391,19 @@ class AsyncTask(Async[P, R_co], BaseTask[P, R_co]):
         if isinstance(state, Crashed) and not isinstance(state.exception, Exception):
             raise state.exception  # Ctrl-C or SystemExit: the caller's own thread was meant.
         return state
+
+    async def _execute(self, item: WorkItem[R_co], scope: RunScope | None) -> State[R_co]:
+        if self._hooks is not None:
+            await self._hooks.call_async(self, item.task_run, Running())
+        runner = None if scope is None else scope.runner
+        return await run_item_async(
+            item, runner, progress=partial(self._note_progress_async, item)
+        )
+
+    async def _note_progress_async(self, item: WorkItem[R_co], state: Running | Retrying) -> None:
+        _log_retry(item.task_run, item.flow_run, state)
+        if isinstance(state, Running) and self._hooks is not None:
+            await self._hooks.call_async(self, item.task_run, state)
 
     @overload
     def __get__(
@@ -361,6 +420,11 @@ class AsyncTask(Async[P, R_co], BaseTask[P, R_co]):
     def __get__(self, obj: object, owner: Any = None, /) -> object:
         """Return the task of a method, bound to its object."""
         return cast("AsyncTask[..., R_co]", self)._bound(obj, owner)
+
+
+def _log_retry(run: TaskRun, flow_run: FlowRun | None, state: Running | Retrying) -> None:
+    if isinstance(state, Retrying):
+        log_task_run(run, flow_run, "%s", state.message, level=logging.WARNING)
 
 
 def _note_end(item: WorkItem[R], scope: RunScope | None, state: State[object]) -> None:

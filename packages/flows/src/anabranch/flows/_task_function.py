@@ -16,6 +16,8 @@ from anabranch.futures.runner import current_scope, is_async_function
 #: What a function may return that has not run yet.
 _UNSTARTED: Final = frozenset({GeneratorType, CoroutineType, AsyncGeneratorType})
 
+_call_partial: Final = functools.partial.__call__
+
 
 class TaskFunction(functools.partial[Any]):
     """A task's function, which travels as a reference where its module can be imported.
@@ -66,8 +68,8 @@ class TaskFunction(functools.partial[Any]):
     def __call__(self, /, *args: object, **kwargs: object) -> Any:  # noqa: ANN401 - as of a partial
         if self.log_prints is not None:
             with logged_prints(self.log_prints):
-                return _finished(self, functools.partial.__call__(self, *args, **kwargs))
-        returned = functools.partial.__call__(self, *args, **kwargs)
+                return _finished(self, _call_partial(self, *args, **kwargs))
+        returned = _call_partial(self, *args, **kwargs)
         return _finished(self, returned) if type(returned) in _UNSTARTED else returned
 
     def __reduce__(self) -> str | tuple[Any, ...]:
@@ -85,14 +87,14 @@ class AsyncTaskFunction(TaskFunction):
     def __call__(self, /, *args: object, **kwargs: object) -> Coroutine[Any, Any, Any]:
         if self.log_prints is not None:
             return self._call_logging(args, kwargs)
-        returned = functools.partial.__call__(self, *args, **kwargs)
+        returned = _call_partial(self, *args, **kwargs)
         if type(returned) is AsyncGeneratorType:
             return _consumed(returned)
         return cast("Coroutine[Any, Any, Any]", returned)
 
     async def _call_logging(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> object:
         with logged_prints(self.log_prints):
-            returned = functools.partial.__call__(self, *args, **kwargs)
+            returned = _call_partial(self, *args, **kwargs)
             consumed = type(returned) is AsyncGeneratorType
             return await (_consumed(returned) if consumed else returned)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, final
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final, Protocol, final
 
 from anabranch.futures._clock import Hold, current_hold
 
@@ -64,6 +65,58 @@ def paused(hold: Hold, until: Future[object]) -> Iterator[None]:
     finally:
         this_thread.pause = outer
         pause.end()
+
+
+class Lease(Protocol):
+    """What a run holds and others may have while it waits, such as a place under a limit.
+
+    An engine sets `current_lease` in the context variables of a run, and every wait of the run for
+    another goes by it. Several parts of an async run may wait at the same time.
+    """
+
+    def lend(self) -> None:
+        """Take note that a part of the run has begun to wait; the others may have it."""
+
+    def take_back(self) -> Future[object] | None:
+        """Take note that a part of the run has ceased to wait.
+
+        Returns:
+            What that part has to wait for before it goes on; None if it may go on at once.
+        """
+
+
+#: What the run that is running holds and lends; None where there is nothing, as in most runs.
+current_lease: ContextVar[Lease | None] = ContextVar("current_lease", default=None)
+
+
+@contextmanager
+def lent(lease: Lease) -> Iterator[None]:
+    """Lend what a run holds while its thread is in a block, then wait until it has that back."""
+    lease.lend()
+    try:
+        yield
+    except BaseException:
+        lease.take_back()  # As soon as may be; what has been raised does not wait for it.
+        raise
+    back = lease.take_back()
+    if back is not None:
+        # Not by `join`, which would lend what is not there.
+        back.refuse_deadlock()
+        wait_for_end(back)
+
+
+@asynccontextmanager
+async def lent_async(lease: Lease) -> AsyncIterator[None]:
+    """`lent`, in an event loop."""
+    lease.lend()
+    try:
+        yield
+    except BaseException:
+        lease.take_back()  # As soon as may be; a cancelled task does not wait for it.
+        raise
+    back = lease.take_back()
+    if back is not None:
+        await back.park_async()
 
 
 def wait_for_end(future: Future[object], timeout: float | None = None) -> None:

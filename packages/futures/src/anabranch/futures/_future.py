@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Never, TypeVar, cast, o
 import anyio
 import anyio.to_thread
 
-from anabranch.futures._blocking import this_thread, wait_for_end
+from anabranch.futures._blocking import (
+    current_lease,
+    lent,
+    lent_async,
+    this_thread,
+    wait_for_end,
+)
 from anabranch.futures._callbacks import Callback, call, call_all
 from anabranch.futures._clock import SYSTEM_CLOCK, current_clock
 from anabranch.futures._exceptions import NotFinishedError, WouldDeadlockError
@@ -253,11 +259,21 @@ class Future(Generic[R_co]):
     def join(self, timeout: float | None = None) -> State[R_co] | None:
         """For runners and engines: `wait`, without counting as a look at the outcome."""
         if self._state is None:
-            self._refuse_deadlock()
-            wait_for_end(self, timeout)
+            self.refuse_deadlock()
+            lease = current_lease.get()
+            if lease is None:
+                wait_for_end(self, timeout)
+            else:
+                with lent(lease):
+                    wait_for_end(self, timeout)
         return self._state
 
-    def _refuse_deadlock(self) -> None:
+    def refuse_deadlock(self) -> None:
+        """For runners and engines: raise if waiting in this thread would never end.
+
+        Raises:
+            WouldDeadlockError: This thread runs an event loop that the run needs.
+        """
         if threading.get_ident() in self.needed_loops():
             raise WouldDeadlockError(
                 f"Waiting for run {self.task_run.name!r} here would never end: this thread's event "
@@ -293,6 +309,16 @@ class Future(Generic[R_co]):
         """For runners and engines: `wait_async`, without counting as a look at the outcome."""
         if self._state is not None:
             return self._state
+        lease = current_lease.get()
+        if lease is None:
+            await self.park_async(timeout)
+        else:
+            async with lent_async(lease):
+                await self.park_async(timeout)
+        return self._state
+
+    async def park_async(self, timeout: float | None = None) -> None:
+        """For runners: `park`, in an event loop."""
         loop = cast(EventLoop, running_loop())
         done = anyio.Event()
 
@@ -310,7 +336,6 @@ class Future(Generic[R_co]):
             self._remove_callback(wake)
             if cancel_timer is not None:
                 cancel_timer()
-        return self._state
 
     def missing(self) -> Iterable[Future[object]]:
         """For runners to override: return the runs that have to end before this one can."""
@@ -375,8 +400,11 @@ class Future(Generic[R_co]):
             raise NotFinishedError(f"Run {self.task_run.name!r} has not ended")
         return self._state
 
-    def set_running(self) -> bool:
+    def set_running(self, since: float | None = None) -> bool:
         """For runners: claim the run for an attempt.
+
+        Args:
+            since: When the attempt began, in seconds since the epoch; now if None.
 
         Returns:
             Whether the caller is now the one to make it. False if another has claimed it, or if the
@@ -391,7 +419,7 @@ class Future(Generic[R_co]):
                 before = Running(timestamp=_datetime(self._running_since))
                 self._earlier = (*self._earlier, before, self._retrying)
                 self._retrying = None
-            self._running_since = began = time.time()
+            self._running_since = began = time.time() if since is None else since
             listener = self._listener
         if listener is not None:
             self._tell(listener, Running(timestamp=_datetime(began)))

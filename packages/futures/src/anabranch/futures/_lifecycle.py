@@ -9,7 +9,7 @@ lifecycle itself, with `make_attempt` and `make_attempt_async`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Never, TypeAlias, TypeVar, cast, final
 
@@ -37,7 +37,7 @@ from anabranch.futures._states import (
 )
 from anabranch.futures._time_limits import TimeLimiter, limit_by_thread, limited_async
 from anabranch.futures._timers import sleep, sleep_async
-from anabranch.futures._work import RunContext, TaskRun, WorkItem
+from anabranch.futures._work import FlowRun, RunContext, TaskRun, WorkItem
 
 if TYPE_CHECKING:
     from anabranch.futures._runner import TaskRunner
@@ -181,7 +181,7 @@ async def run_item_async(
 ) -> State[R]:
     """Drive the lifecycle of an async item as an async task; cancelling it cancels the run.
 
-    See `run_item`.
+    See `run_item`. What ``progress`` returns is awaited if it can be.
     """
     steps = lifecycle_of(item, first_attempt)
     answer: State[object] | None = None
@@ -191,16 +191,21 @@ async def run_item_async(
             match command:
                 case Attempt():
                     if command.number > first_attempt and progress is not None:
-                        progress(Running())
+                        await _told(progress(Running()))
                     answer = await make_attempt_async(item, command, runner)
                 case Delay(seconds, state):
                     if progress is not None:
-                        progress(state)
+                        await _told(progress(state))
                     await sleep_async(seconds)
                     answer = None
             command = steps.send(answer)
     except StopIteration as end:
         return cast("State[R]", end.value)
+
+
+async def _told(returned: object) -> None:
+    if isinstance(returned, Awaitable):
+        await returned
 
 
 def run_item_in_new_loop(
@@ -227,12 +232,16 @@ def make_attempt(
         item: What to run.
         attempt: Which attempt this is.
         runner: Where the function's own submissions go.
-        scope: The `attempt_scope` to do so in; a new one if None.
+        scope: The `attempt_scope` to do so in; if None a new one, inside the current one.
 
     Returns:
         The state that came of it.
     """
-    scope = scope or attempt_scope(item, attempt, runner)
+    surrounding = None
+    if scope is None:
+        surrounding, scope = current_scope.get(), attempt_scope(item, attempt, runner)
+        if surrounding is not None:  # The call is a part of what runs there.
+            surrounding.nest(scope)
     token = current_scope.set(scope)
     try:
         with scope:
@@ -246,6 +255,8 @@ def make_attempt(
         return state_of_error(error)
     finally:
         current_scope.reset(token)
+        if surrounding is not None:
+            surrounding.unnest(scope)
 
 
 def make_attempt_in_time(
@@ -257,7 +268,9 @@ def make_attempt_in_time(
     """`make_attempt`, within the time limit if there is one."""
     if attempt.time_limit is None:
         return make_attempt(item, attempt, runner)
-    scope = attempt_scope(item, attempt, runner)
+    surrounding, scope = current_scope.get(), attempt_scope(item, attempt, runner)
+    if surrounding is not None:
+        surrounding.nest(scope)
     try:
         state = limiter(lambda: make_attempt(item, attempt, runner, scope), attempt.time_limit)
         if state is not None:
@@ -265,7 +278,10 @@ def make_attempt_in_time(
         end: State[R] = timed_out(item.task_run, attempt.time_limit)
     except BaseException as error:  # Ctrl-C in this thread, while another makes the attempt.
         end = state_of_error(error)
-    scope.cancel()
+    finally:
+        if surrounding is not None:
+            surrounding.unnest(scope)
+    scope.stop(f"Run {item.task_run.name!r}, which submitted it, was given up.")
     if runner is not None:
         runner.note_abandoned(item.task_run)
     return end
@@ -325,7 +341,7 @@ def attempt_scope(item: WorkItem[R], attempt: Attempt, runner: TaskRunner | None
     return RunScope(context, runner, owner, is_async=item.is_async)
 
 
-def timed_out(run: TaskRun, seconds: float) -> TimedOut:
+def timed_out(run: TaskRun | FlowRun, seconds: float) -> TimedOut:
     """Return the state of a run that has exceeded its time limit."""
     message = f"Run {run.name!r} did not end within its time limit of {seconds:g} s"
     return TimedOut(exception=RunTimedOutError(message), message=message)

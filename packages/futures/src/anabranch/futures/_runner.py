@@ -16,7 +16,12 @@ import anyio
 import attrs
 
 from anabranch.futures._arguments import scan
-from anabranch.futures._exceptions import RunnerAlreadyStartedError, RunnerNotStartedError
+from anabranch.futures._blocking import current_lease
+from anabranch.futures._exceptions import (
+    NotSubmittableError,
+    RunnerAlreadyStartedError,
+    RunnerNotStartedError,
+)
 from anabranch.futures._future import Future
 from anabranch.futures._hosting import RunnerHost
 from anabranch.futures._retries import NO_RETRIES, RetryPolicy
@@ -325,6 +330,7 @@ class TaskRunner(abc.ABC):
 
         Raises:
             RunnerNotStartedError: The runner is not started.
+            NotSubmittableError: The branch that this code runs in has ended.
         """
         if self._unavailable is not None:
             raise RunnerNotStartedError(
@@ -333,6 +339,8 @@ class TaskRunner(abc.ABC):
                 "task_runner"
             )
         scope = current_scope.get()
+        if scope is not None and scope.ended is not None:
+            raise NotSubmittableError(f"Cannot submit {item.task_run.name!r}: {scope.ended}")
         if scope is not None and scope.is_cancelled:
             # Not even a runner that would execute it here and now is to begin with it.
             future: Future[R] = Future(item.task_run)
@@ -394,6 +402,9 @@ def make_item(
         awaited = scan(wait_for)
         upstreams = (*upstreams, *awaited.upstreams)
         tolerated = (*tolerated, *awaited.tolerated)
+    variables = contextvars.copy_context()
+    if current_lease.get() is not None:  # What the submitter holds is not this run's to lend.
+        variables.run(current_lease.set, None)
     return WorkItem(
         function,
         args,
@@ -405,7 +416,7 @@ def make_item(
         tolerated=tolerated,
         is_plain=found.is_plain,
         backend=backend,
-        variables=contextvars.copy_context(),
+        variables=variables,
         retry=retry,
         time_limit=time_limit,
         listener=listener,

@@ -10,8 +10,12 @@ from __future__ import annotations
 from anabranch.futures._arguments import LOOK_INSIDE, children, rebuild, scan, substitute
 from anabranch.futures._blocking import (
     BlockingSection,
+    Lease,
     Pause,
     blocking_section,
+    current_lease,
+    lent,
+    lent_async,
     paused,
     set_blocking_section,
 )
@@ -62,7 +66,7 @@ from anabranch.futures._scope import GRACE, RunScope, ScopeOwner, current_scope
 from anabranch.futures._signature import CallSignature
 from anabranch.futures._states import FINAL_STATES, StoredValue, describe, root_cause
 from anabranch.futures._time_limits import TimeLimiter, limit_by_thread, limited_async
-from anabranch.futures._timers import sleep, sleep_async
+from anabranch.futures._timers import held_clock, sleep, sleep_async, watched_loop
 from anabranch.futures._work import Listener, is_async_function, new_run_id
 
 __all__ = [
@@ -82,6 +86,7 @@ __all__ = [
     "Hold",
     "InFlight",
     "InOrder",
+    "Lease",
     "Lifecycle",
     "Listener",
     "LoopThread",
@@ -102,13 +107,17 @@ __all__ = [
     "children",
     "current_clock",
     "current_hold",
+    "current_lease",
     "current_scope",
     "default_backend",
     "describe",
     "failure_behind",
     "find_unpicklable",
+    "held_clock",
     "in_task",
     "is_async_function",
+    "lent",
+    "lent_async",
     "lifecycle",
     "lifecycle_of",
     "limit_by_thread",
@@ -141,6 +150,7 @@ __all__ = [
     "timed_out",
     "unpicklable_error",
     "upstream_failure",
+    "watched_loop",
     "when_ready",
 ]
 

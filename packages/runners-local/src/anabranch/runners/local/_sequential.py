@@ -165,6 +165,7 @@ class _Turns:
         if scope is None or scope.runner is not self._runner or scope.context.task_run is None:
             return
         behind: list[Future[object]] = [run]
+        others: list[Future[object]] = []
         with self._lock:
             wanted = self._wanted.setdefault(scope.context.task_run.id, {})
             while behind:
@@ -172,6 +173,10 @@ class _Turns:
                 if isinstance(each, LocalRun) and not each.done() and each not in wanted:
                     wanted[each] = None
                     behind.extend(each.missing())
+                elif not isinstance(each, LocalRun):
+                    others.append(each)
+        for each in others:  # What they wait for in turn, they know.
+            each.awaited()
         self._go()
 
     def _go(self) -> None:
