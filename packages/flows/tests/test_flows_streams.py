@@ -560,6 +560,20 @@ def test_leaving_early_cancels_what_is_in_flight(
     assert 2 not in started
 
 
+def test_what_was_let_go_is_no_loss() -> None:
+    """A flow that leaves a stream early and returns None has completed all the same."""
+
+    @flow(task_runner=ConcurrentTaskRunner(max_workers=1))
+    def body() -> None:
+        with Gate() as gate:
+            held = Cancelled(gate)
+            with stream_of("imap", held.task, held.inputs(), max_pending=3) as stream:
+                assert next(stream) == 0
+            gate.open()
+
+    assert str(body.run()) == "Completed('All states completed.')"
+
+
 def test_a_dropped_stream_in_a_cycle_is_closed() -> None:
     """The garbage collector closes a stream as well."""
 

@@ -190,6 +190,10 @@ class ActiveFlowRun:
     def child_ended(self, child: Future[object]) -> None:
         """Take note of a submitted run that has ended."""
         state = child.final_state()
+        if child.was_disowned() and isinstance(state, Cancelled):
+            # As it was meant to end: it is no loss to the flow.
+            log_task_run(child.task_run, self.flow_run, "Finished in state %s", state)
+            return
         if isinstance(child, SubflowRun):
             self.note_subflow_end(state)
             return

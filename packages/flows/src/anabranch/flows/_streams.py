@@ -127,6 +127,7 @@ class ResultStream(Stream[R]):
         self._error = None
         # The last first: cancelled before what it depends on, each is told of its own end.
         for run in reversed(self._runs.clear()):
+            run.disown()
             if run.cancel() is not Cancellation.CANNOT_STOP:
                 run.observe()  # Whoever left the stream knows how they ended.
         self._rows.close()

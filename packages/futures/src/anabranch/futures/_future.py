@@ -68,6 +68,7 @@ class Future(Generic[R_co]):
         "__weakref__",
         "_callbacks",
         "_created",
+        "_disowned",
         "_earlier",
         "_listener",
         "_lock",
@@ -105,10 +106,9 @@ class Future(Generic[R_co]):
         self._listener = listener
         self._callbacks: list[Callback] | None = None
         self._observed = False
+        self._disowned = False
         self._loops = loops
         self._lock = threading.Lock()
-
-    # ------------------------------------------------------------------ looking
 
     def done(self) -> bool:
         """Whether the run has ended."""
@@ -344,8 +344,6 @@ class Future(Generic[R_co]):
     def awaited(self) -> None:
         """For runners to override: something has begun to wait for this run."""
 
-    # ------------------------------------------------------------------ acting
-
     def cancel(self) -> Cancellation:
         """Ask for the run to be stopped.
 
@@ -389,6 +387,14 @@ class Future(Generic[R_co]):
     def was_observed(self) -> bool:
         """For engines: whether anyone has looked at how the run ended."""
         return self._observed
+
+    def disown(self) -> None:
+        """For engines: whoever submitted the run has let go of it, and is to cancel it."""
+        self._disowned = True
+
+    def was_disowned(self) -> bool:
+        """For engines: whether it is nobody's loss if the run is cancelled."""
+        return self._disowned
 
     def needed_loops(self) -> frozenset[int]:
         """For runners: return the threads of the event loops that the run still needs."""
