@@ -35,10 +35,15 @@ PATIENCE = 10.0
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> SystemClock:
-    """Make a clock whose thread does not stay long."""
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[SystemClock]:
+    """Make a clock whose thread does not stay long, and see it off."""
     monkeypatch.setattr(module, "_LINGER", 0.01)
-    return SystemClock()
+    clock = SystemClock()
+    yield clock
+    clock.call_later(0, lambda: None)  # Wakes the thread, to see that there is nothing left.
+    if (thread := thread_of(clock)) is not None:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
 
 
 def thread_of(clock: SystemClock) -> threading.Thread | None:

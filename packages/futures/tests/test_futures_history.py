@@ -128,8 +128,9 @@ def test_the_history_keeps_the_states_themselves() -> None:
     assert run.history[-1] is waiting
     run.set_running()
     run.set_final(end)
-    assert run.history[2] is waiting
-    assert run.history[-1] is end
+    _, _, before, _, last = run.history
+    assert before is waiting
+    assert last is end
 
 
 def test_a_run_that_waits_for_its_next_attempt_is_not_running() -> None:

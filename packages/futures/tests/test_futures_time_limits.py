@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import _thread
 import logging
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -119,6 +119,40 @@ class FakeChild(Future[int]):
         return Cancellation.CANCELLED
 
 
+class NoTimers:
+    """A clock that refuses timers."""
+
+    def now(self) -> float:
+        """Return no time at all."""
+        return 0.0
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> CancelTimer:
+        """Refuse."""
+        raise AssertionError("nothing here needs a timer")
+
+    def hold(self) -> None:
+        """Do nothing."""
+
+    def release(self) -> None:
+        """Do nothing."""
+
+    def watch(self, loop: EventLoop) -> None:
+        """Do nothing."""
+
+
+class Interrupting(NoTimers):
+    """A clock on which Ctrl-C meets whoever waits."""
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> CancelTimer:
+        """Interrupt."""
+        raise KeyboardInterrupt
+
+
+def interrupt_main() -> None:
+    """Press Ctrl-C, as far as the main thread can tell."""
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+
 def item_of(
     function: Callable[..., object],
     *args: object,
@@ -153,7 +187,7 @@ def advancing(clock: VirtualClock, seconds: float, stuck: Stuck) -> threading.Th
 
 
 def test_what_returns_in_time_is_returned(clock: VirtualClock) -> None:
-    """A call that returns in time gives its value, was made in another thread, and takes no time."""
+    """A call that returns in time gives its value; another thread makes it, in no time."""
     with clock.held():
         thread = limit_by_thread(threading.current_thread, HOUR)
         assert thread is not None
@@ -226,11 +260,12 @@ def test_a_limited_call_outside_of_runs_holds_nothing(clock: VirtualClock) -> No
     assert limit_by_thread(current_hold.get, 60) is None
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals between threads here")
 def test_ctrl_c_ends_the_wait_for_a_limited_call(clock: VirtualClock, stuck: Stuck) -> None:
     """An interrupt of the waiting thread gets through, and the call holds the clock no more."""
 
     def work() -> str:
-        _thread.interrupt_main()
+        interrupt_main()
         return stuck()
 
     with clock.held():
@@ -301,6 +336,7 @@ def test_a_run_in_time_is_as_without_a_limit(clock: VirtualClock) -> None:
     assert runner.statistics().abandoned == 0
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals between threads here")
 def test_a_run_is_interrupted_while_another_thread_is_at_it(
     clock: VirtualClock, stuck: Stuck
 ) -> None:
@@ -310,7 +346,7 @@ def test_a_run_is_interrupted_while_another_thread_is_at_it(
 
     def work() -> str:
         scope_here().adopt(child)
-        _thread.interrupt_main()
+        interrupt_main()
         return stuck()
 
     retry = RetryPolicy(3)
@@ -322,7 +358,7 @@ def test_a_run_is_interrupted_while_another_thread_is_at_it(
     assert runner.statistics().abandoned == 1
 
 
-def test_a_run_is_interrupted_between_its_attempts(clock: VirtualClock) -> None:
+def test_a_run_is_interrupted_between_its_attempts() -> None:
     """Ctrl-C during a delay crashes the run: it is not for the engine to go on."""
     calls: list[int] = []
 
@@ -330,11 +366,9 @@ def test_a_run_is_interrupted_between_its_attempts(clock: VirtualClock) -> None:
         calls.append(1)
         raise BOOM
 
-    def interrupt(_: Running | Retrying) -> None:
-        clock.hold()  # The delay does not end by itself.
-        clock.call_later(0, _thread.interrupt_main)
-
-    state = run_item(item_of(fail, retry=RetryPolicy(3, HOUR)), progress=interrupt)
+    token = current_clock.set(Interrupting())
+    state = run_item(item_of(fail, retry=RetryPolicy(3, HOUR)))
+    current_clock.reset(token)
     assert isinstance(state, Crashed)
     assert isinstance(state.exception, KeyboardInterrupt)
     assert calls == [1]
@@ -422,27 +456,6 @@ def test_time_outs_are_tried_again(clock: VirtualClock, stuck: Stuck) -> None:
     assert clock.now() == HOUR + 60
 
 
-class NoTimers:
-    """A clock that refuses timers."""
-
-    def now(self) -> float:
-        """Return no time at all."""
-        return 0.0
-
-    def call_later(self, seconds: float, callback: Callable[[], object]) -> CancelTimer:
-        """Refuse."""
-        raise AssertionError("nothing here needs a timer")
-
-    def hold(self) -> None:
-        """Do nothing."""
-
-    def release(self) -> None:
-        """Do nothing."""
-
-    def watch(self, loop: EventLoop) -> None:
-        """Do nothing."""
-
-
 @pytest.mark.anyio
 async def test_a_run_without_limits_and_delays_costs_no_timer() -> None:
     """A plain run, and one that is tried again at once, are executed here and set no timer."""
@@ -472,11 +485,12 @@ async def test_an_async_call_is_cancelled_at_the_end_of_its_time() -> None:
     log: list[float] = []
     with VirtualClock() as clock:
 
-        async def work() -> None:
+        async def work() -> int:
             try:
                 await sleep_async(2 * HOUR)
             finally:
                 log.append(clock.now())
+            return 1
 
         assert await limited_async(work, HOUR) is None
         assert log == [HOUR]
@@ -501,9 +515,10 @@ async def test_cancelling_a_limited_call_is_not_its_time_out() -> None:
     """A cancellation from outside goes through."""
     with VirtualClock(), anyio.CancelScope() as scope:
 
-        async def work() -> None:
+        async def work() -> int:
             scope.cancel()
             await anyio.lowlevel.checkpoint()
+            return 1
 
         await limited_async(work, HOUR)
         pytest.fail("it has been cancelled")
@@ -558,7 +573,7 @@ async def test_an_async_run_is_tried_again() -> None:
 async def test_cancelling_an_async_run_between_attempts() -> None:
     """A driver that is cancelled in a delay makes no further attempt."""
     attempts: list[int] = []
-    with VirtualClock() as clock, anyio.CancelScope() as scope:
+    with VirtualClock(), anyio.CancelScope() as scope:
 
         async def fail() -> None:
             attempts.append(1)
