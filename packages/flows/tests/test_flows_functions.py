@@ -119,6 +119,15 @@ class TestKinds:
 
         assert body() == [4, 4, 4]
 
+    @pytest.mark.parametrize("runner", RUNNERS)
+    def test_tasks_are_functions_to_a_bare_runner(self, runner: type[TaskRunner]) -> None:
+        """A task, async or not, can be given to a runner like the function that it is made of."""
+        with runner() as started:
+            assert started.submit(task(scale), 2).result() == 4
+            assert started.submit(task(scale_async), 2).result() == 4
+            assert started.submit(count, 2).result() == [0, 1]
+            assert started.submit(count_async, 2).result() == [0, 1]
+
     def test_a_partial_survives_as_it_is(self) -> None:
         """The task of a partial keeps its arguments and keywords when it travels."""
         cubes = task(functools.partial(scale, factor=3)).with_options(name="cubes")

@@ -208,6 +208,14 @@ class TestTasks:
         flow(flow_run_name="my-run")(lambda: made.submit("well").result())()
         assert seen == ["my-run"]
 
+    def test_runs_outside_any_flow_have_them_called(self) -> None:
+        """Hooks of a run that was submitted on a bare runner are called as well."""
+        called = threading.Event()
+        made = task(on_completion=lambda *_: called.set())(end_as)
+        with ConcurrentTaskRunner() as runner:
+            runner.submit(lambda: made.submit("well").result()).result()
+        assert called.wait(30)
+
     def test_options_and_methods_keep_them(self) -> None:
         """Changed copies of a task, and its bound methods, have its hooks."""
         recorder = Recorder()

@@ -288,20 +288,17 @@ class Sync(Runnable[P, R_co]):
 class Async(Runnable[P, R_co]):
     """A runnable whose function is a coroutine function."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the function in the calling async task, when awaited, and return what it returns.
 
         Raises:
             BaseException: What the run failed with.
         """
-        return self._result_here(args, kwargs)
+        return (await self._run_here(args, kwargs)).result()
 
     def run(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, State[R_co]]:
         """Run the function in the calling async task, and return the state that it ended in."""
         return self._run_here(args, kwargs)
-
-    async def _result_here(self, args: tuple[object, ...], kwargs: dict[str, object]) -> R_co:
-        return (await self._run_here(args, kwargs)).result()
 
     @abc.abstractmethod
     async def _run_here(self, args: tuple[object, ...], kwargs: dict[str, object]) -> State[R_co]:
