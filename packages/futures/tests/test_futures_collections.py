@@ -21,6 +21,7 @@ from anabranch.futures import (
     gather,
     unmapped,
     wait,
+    wait_async,
 )
 from anabranch.futures.runner import BlockingSection, StoredValue, set_blocking_section
 
@@ -386,3 +387,36 @@ def test_a_stream_refuses_to_wait_for_runs_that_all_need_this_thread() -> None:
 def test_unmapped_holds_its_value() -> None:
     """An unmapped argument is a mark around a value."""
     assert unmapped([1, 2]).value == [1, 2]
+
+
+# ---------------------------------------------------------------------------- the first failure
+
+
+def test_waiting_ends_with_the_first_failure() -> None:
+    """With fail_fast, a wait returns as soon as one run has ended otherwise than well."""
+    first, second, third = (make() for _ in range(3))
+    first.set_final(Completed(1))
+    second.set_final(Failed(ValueError("gone")))
+    done, not_done = wait([third, first, second], fail_fast=True)
+    assert done == [first, second]
+    assert not_done == [third]
+
+
+def test_waiting_for_the_first_failure_may_see_none() -> None:
+    """With fail_fast, a wait returns when all have ended well, and when its time is over."""
+    first, second = make(), make()
+    first.set_final(Completed(1))
+    assert wait([first, first], fail_fast=True).done == [first, first]
+    assert wait([first, second], fail_fast=True, timeout=0).not_done == [second]
+
+
+@pytest.mark.anyio
+async def test_waiting_for_many_in_a_loop() -> None:
+    """The async form returns when all have ended, when one has failed, or when its time is over."""
+    first, second = make(), make()
+    first.set_final(Failed(ValueError("gone")))
+    assert (await wait_async([first, second], fail_fast=True)).not_done == [second]
+    assert (await wait_async([first, second], timeout=0)).not_done == [second]
+    second.set_final(Completed(2))
+    assert (await wait_async([first, second])).done == [first, second]
+    assert (await wait_async([second], fail_fast=True)).done == [second]

@@ -47,6 +47,7 @@ from anabranch.futures import (
     quote,
     unmapped,
     wait,
+    wait_async,
 )
 from anabranch.futures.runner import publish
 from anabranch.runners.local import ConcurrentTaskRunner, SequentialTaskRunner
@@ -108,6 +109,7 @@ __all__ = [
     "task_run",
     "unmapped",
     "wait",
+    "wait_async",
 ]
 
 publish(globals(), __all__)

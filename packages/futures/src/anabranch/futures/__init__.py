@@ -3,8 +3,9 @@
 What is needed to write a task runner or an engine besides is in `anabranch.futures.runner`; what
 every runner must do is in `anabranch.futures.testing`.
 """
-# The layers, bottom up: _exceptions, _signature | _states, _work, _clock | _loops | _future,
-# _scope | _in_flight | _collections, _dependencies | _arguments | _lifecycle | _remote | _hosting,
+# The layers, bottom up: _exceptions, _signature | _pickled_parts, _pickling | _states, _work,
+# _clock | _retries | _loops | _scope, _blocking, _callbacks | _future | _in_flight, _collections,
+# _waiting, _dependencies | _arguments | _timers, _time_limits, _lifecycle | _remote | _hosting,
 # _runner.
 
 from __future__ import annotations
@@ -14,11 +15,8 @@ from anabranch.futures._clock import Clock, SystemClock
 from anabranch.futures._collections import (
     FutureList,
     Stream,
-    Waited,
-    as_completed,
     gather,
     unmapped,
-    wait,
 )
 from anabranch.futures._exceptions import (
     AnabranchError,
@@ -48,16 +46,19 @@ from anabranch.futures._states import (
     Cancelled,
     Completed,
     Crashed,
+    ExceptionDict,
     Failed,
     Pending,
     Retrying,
     Running,
     State,
+    StateDict,
     StateType,
     TimedOut,
     Unfinished,
     UpstreamFailed,
 )
+from anabranch.futures._waiting import Waited, as_completed, wait, wait_async
 from anabranch.futures._work import Backend, FlowRun, RunContext, TaskRun, WorkItem
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "Completed",
     "ConcurrencyType",
     "Crashed",
+    "ExceptionDict",
     "Failed",
     "FlowRun",
     "Future",
@@ -92,6 +94,7 @@ __all__ = [
     "RunnerStatistics",
     "Running",
     "State",
+    "StateDict",
     "StateType",
     "Stream",
     "SystemClock",
@@ -112,6 +115,7 @@ __all__ = [
     "quote",
     "unmapped",
     "wait",
+    "wait_async",
 ]
 
 publish(globals(), __all__)

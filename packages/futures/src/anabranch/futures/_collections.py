@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import abc
 import threading
-import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Generic, NamedTuple, Never, Self, TypeVar, final, overload
+from typing import Generic, Never, Self, TypeVar, final, overload
 
 import attrs
 
 from anabranch.futures._future import Cancellation, Future
-from anabranch.futures._in_flight import AsTheyEnd
 from anabranch.futures._states import Completed, State, StoredValue
 from anabranch.futures._work import TaskRun, new_run_id
 
@@ -146,35 +144,6 @@ def gather(futures: Iterable[Future[R]], /) -> FutureList[R]:
     return FutureList(futures)
 
 
-class Waited(NamedTuple, Generic[R]):
-    """What `wait` returns: the futures that are done, and those that are not, in their order."""
-
-    done: Sequence[Future[R]]
-    not_done: Sequence[Future[R]]
-
-
-def wait(futures: Iterable[Future[R]], /, *, timeout: float | None = None) -> Waited[R]:
-    """Block this thread until every future is done, or the timeout is over.
-
-    The runs' own failures are never raised.
-
-    Args:
-        futures: What to wait for.
-        timeout: How long to wait for all of them together, in seconds.
-
-    Raises:
-        WouldDeadlockError: This thread runs an event loop that one of the runs needs.
-    """
-    waited = list(futures)
-    deadline = None if timeout is None else time.monotonic() + timeout
-    for future in waited:
-        future.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-    return Waited(
-        [future for future in waited if future.done()],
-        [future for future in waited if not future.done()],
-    )
-
-
 class Stream(Iterator[R_co], AsyncIterator[R_co]):
     """Values that come one after the other, for ``for`` in threads and ``async for`` in loops.
 
@@ -224,55 +193,3 @@ class Stream(Iterator[R_co], AsyncIterator[R_co]):
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
-
-
-def as_completed(
-    futures: Iterable[Future[R]], /, *, timeout: float | None = None
-) -> Stream[Future[R]]:
-    """Return the futures one by one as their runs end, in ``for`` or in ``async for``.
-
-    The stream is for one consumer. Leaving it early, or closing it, does nothing to the runs.
-
-    Args:
-        futures: What to wait for; each future comes once.
-        timeout: How long to wait for all of them together, in seconds. When it is over, the next
-            step raises TimeoutError; the runs go on.
-    """
-    return _Completions(futures, timeout)
-
-
-@final
-class _Completions(Stream[Future[R]]):
-    """Futures in the order of their ends."""
-
-    def __init__(self, futures: Iterable[Future[R]], timeout: float | None) -> None:
-        self._deadline = None if timeout is None else time.monotonic() + timeout
-        self._runs: AsTheyEnd[R] = AsTheyEnd()
-        for future in dict.fromkeys(futures):
-            self._runs.add(future)
-
-    def __next__(self) -> Future[R]:
-        future = self._runs.join(self._time_left())
-        if future is None:
-            raise self._no_next(StopIteration)
-        self._runs.pop()
-        return future
-
-    async def __anext__(self) -> Future[R]:
-        future = await self._runs.join_async(self._time_left())
-        if future is None:
-            raise self._no_next(StopAsyncIteration)
-        self._runs.pop()
-        return future
-
-    def close(self) -> None:
-        self._runs.clear()
-
-    def _time_left(self) -> float | None:
-        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
-
-    def _no_next(self, at_the_end: type[Exception]) -> Exception:
-        count = len(self._runs)
-        if count == 0:
-            return at_the_end()
-        return TimeoutError(f"{count} runs have not ended within the timeout")
