@@ -349,12 +349,20 @@ class TaskRunner(abc.ABC):
             future = self._submit(item)
         with self._lock:
             self._submitted += 1
-        if not future.done():
-            self._unfinished[future] = None
-            future.add_done_callback(self._forget)
+        self.admit(future)
         if scope is not None and scope.runner is self:
             scope.adopt(future)
         return future
+
+    def admit(self, future: Future[object]) -> None:
+        """For runners: take note of a run before it can start.
+
+        `dispatch` does so with what `_submit` returns; but Ctrl-C may come in between, and leave a
+        run behind that nobody knows of, and nobody ends.
+        """
+        if not (future.done() or future in self._unfinished):
+            self._unfinished[future] = None
+            future.add_done_callback(self._forget)
 
     def runs_in_place(self, item: WorkItem[R]) -> bool:
         """Whether dispatching an item here means to execute it before `dispatch` returns."""

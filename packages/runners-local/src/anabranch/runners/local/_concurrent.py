@@ -66,6 +66,7 @@ class ConcurrentTaskRunner(TaskRunner):
             loops |= upstream.needed_loops()
         run = LocalRun(item, loops)
         run.executor = executor
+        self.admit(run)
 
         def execute() -> None:
             run.is_ready(own_loops)
