@@ -11,7 +11,7 @@ from typing import Self, TypeVar, cast, final
 
 import anyio
 
-from anabranch.futures import ConcurrencyType, Crashed, Future, TaskRunner, WorkItem
+from anabranch.futures import ConcurrencyType, Crashed, Future, State, TaskRunner, WorkItem
 from anabranch.futures.runner import (
     LoopThread,
     current_scope,
@@ -82,13 +82,13 @@ class SequentialTaskRunner(TaskRunner):
 
     def _run_in_place(self, item: WorkItem[R]) -> Future[R]:
         run = LocalRun(item, loops=frozenset())
-        run.set_running()
         for upstream in (*item.upstreams, *item.tolerated):
             upstream.join()
-        variables = item.variables or contextvars.copy_context()
-        state = upstream_failure(item) or variables.run(
-            run_item, item, self, progress=run.note_progress
-        )
+        state: State[R] | None = upstream_failure(item)
+        if state is None:
+            run.set_running()
+            variables = item.variables or contextvars.copy_context()
+            state = variables.run(run_item, item, self, progress=run.note_progress)
         run.end(state)
         if isinstance(state, Crashed) and not isinstance(state.exception, Exception):
             raise state.exception  # Ctrl-C or SystemExit: the caller's own thread was meant.
