@@ -101,9 +101,9 @@ class CurrentFlowRun:
 
     @property
     def tags(self) -> frozenset[str]:
-        """The tags that were in force when the flow was called; empty in other processes."""
-        active = _active()
-        return frozenset() if active is None else active.tags
+        """The tags that were in force when the flow was called."""
+        run = _flow_run()
+        return frozenset() if run is None else run.tags
 
     @property
     def attempt(self) -> int:

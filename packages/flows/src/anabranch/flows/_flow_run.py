@@ -113,7 +113,6 @@ class ActiveFlowRun:
         flow_run: The run's id and names.
         runner: The runner that the tasks of the present attempt are submitted to.
         scope: The scope of the present attempt's body.
-        tags: The tags that were in force when the flow was called.
         hooks: Calls the hooks of submitted runs.
         parent: The flow run that called this one; None if there is none in this process.
         state: The state that the run has ended in; None until then.
@@ -130,12 +129,13 @@ class ActiveFlowRun:
         log_prints: bool | None = None,
         tag_limits: Mapping[str, int] | None = None,
     ) -> None:
-        self.flow_run: Final = FlowRun(new_run_id(), name or new_flow_run_name(), flow_name)
+        self.flow_run: Final = FlowRun(
+            new_run_id(), name or new_flow_run_name(), flow_name, current_tags.get()
+        )
         self.runner = runner
         self._is_async: Final = is_async
         self._is_unwanted = False
         self.scope = self._new_scope(attempt=1)
-        self.tags: Final = current_tags.get()
         self.hooks: Final = HookThread(self.flow_run, self.scope, runner.backend)
         self.state: State[object] | None = None
         parent = current_scope.get()

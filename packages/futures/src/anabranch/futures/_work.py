@@ -67,11 +67,13 @@ class FlowRun:
         id: Unique for each run: 32 hexadecimal digits.
         name: What logs call the run, such as ``humongous-mink``.
         flow_name: The name of the flow that is run.
+        tags: The tags that were in force when the flow was called.
     """
 
     id: str
     name: str
     flow_name: str
+    tags: frozenset[str] = frozenset()
 
 
 @attrs.frozen
