@@ -161,6 +161,9 @@ class Executor:
         if item is None or (attempt := run.claim()) is None:
             return
         variables = item.variables or contextvars.copy_context()
+        if attempt.time_limit is not None:
+            # A thread that was given up at an earlier attempt may still be in there.
+            variables = variables.copy()
         state = variables.run(self._make_attempt, run, item, attempt)
         run.attempt_ended(attempt, state)
 

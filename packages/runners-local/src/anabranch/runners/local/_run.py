@@ -130,7 +130,8 @@ class LocalRun(Future[R_co]):
     def claim(self) -> Attempt | None:
         """Take the attempt that is to be made next; None if another has, or the run has ended."""
         item = self.item
-        if item is None or not self.set_running():
+        # One that a waiting thread has run may still be queued when it waits for its next attempt.
+        if item is None or self._is_waiting or not self.set_running():
             return None
         if self._steps is None:
             self._steps = lifecycle_of(item)
