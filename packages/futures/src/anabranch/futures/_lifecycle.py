@@ -36,7 +36,7 @@ from anabranch.futures._states import (
     describe,
 )
 from anabranch.futures._time_limits import TimeLimiter, limit_by_thread, limited_async
-from anabranch.futures._timers import sleep, sleep_async
+from anabranch.futures._timers import holding_clock, sleep, sleep_async
 from anabranch.futures._work import FlowRun, RunContext, TaskRun, WorkItem
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ def lifecycle_of(item: WorkItem[object], first_attempt: int = 1) -> Lifecycle:
 # ---------------------------------------------------------------------------- drivers
 
 
+@holding_clock
 def run_item(
     item: WorkItem[R],
     runner: TaskRunner | None = None,
@@ -136,6 +137,7 @@ def run_item(
     first_attempt: int = 1,
     progress: Progress | None = None,
     limiter: TimeLimiter = limit_by_thread,
+    rest: Callable[[float], object] = sleep,
 ) -> State[R]:
     """Drive the lifecycle of a sync item in the calling thread.
 
@@ -145,6 +147,8 @@ def run_item(
         first_attempt: The number of the attempt to begin with.
         progress: Told when the run waits for another attempt, and when it makes it.
         limiter: Keeps an attempt within its time limit.
+        rest: Lets so many seconds pass between two attempts. It may be over sooner, for
+            ``progress`` to raise something, which comes out of here.
 
     Returns:
         How the run ended. Whatever the function raised is in it.
@@ -163,7 +167,7 @@ def run_item(
                     if progress is not None:
                         progress(state)
                     try:
-                        sleep(seconds)
+                        rest(seconds)
                     except BaseException as error:  # Ctrl-C, as in an attempt.
                         return state_of_error(error)
                     answer = None
@@ -178,10 +182,11 @@ async def run_item_async(
     *,
     first_attempt: int = 1,
     progress: Progress | None = None,
+    rest: Callable[[float], object] = sleep_async,
 ) -> State[R]:
     """Drive the lifecycle of an async item as an async task; cancelling it cancels the run.
 
-    See `run_item`. What ``progress`` returns is awaited if it can be.
+    See `run_item`. What ``progress`` and ``rest`` return is awaited if it can be.
     """
     steps = lifecycle_of(item, first_attempt)
     answer: State[object] | None = None
@@ -196,7 +201,7 @@ async def run_item_async(
                 case Delay(seconds, state):
                     if progress is not None:
                         await _told(progress(state))
-                    await sleep_async(seconds)
+                    await _told(rest(seconds))
                     answer = None
             command = steps.send(answer)
     except StopIteration as end:
@@ -214,9 +219,12 @@ def run_item_in_new_loop(
     *,
     first_attempt: int = 1,
     progress: Progress | None = None,
+    rest: Callable[[float], object] = sleep_async,
 ) -> State[R]:
     """Drive the lifecycle of an async item in an event loop made for it in the calling thread."""
-    drive = partial(run_item_async, item, runner, first_attempt=first_attempt, progress=progress)
+    drive = partial(
+        run_item_async, item, runner, first_attempt=first_attempt, progress=progress, rest=rest
+    )
     return anyio.run(drive, backend=item.backend or default_backend())
 
 

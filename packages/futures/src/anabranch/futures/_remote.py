@@ -32,6 +32,7 @@ from anabranch.futures._states import (
     UpstreamFailed,
 )
 from anabranch.futures._time_limits import TimeLimiter, limit_by_thread
+from anabranch.futures._timers import sleep, sleep_async
 from anabranch.futures._work import Backend, FlowRun, TaskRun, WorkItem
 
 R = TypeVar("R")
@@ -140,6 +141,7 @@ def run_shipment(
     *,
     progress: Progress | None = None,
     limiter: TimeLimiter = limit_by_thread,
+    rest: Callable[[float], object] | None = None,
 ) -> object:
     """Run shipped work in this process, and return its value.
 
@@ -150,6 +152,9 @@ def run_shipment(
         dumps: Pickles exceptions for the way back.
         progress: Told when the run waits for another attempt, and when it makes it.
         limiter: Keeps an attempt of a sync function within its time limit.
+        rest: Lets so many seconds pass between two attempts; if the function is async, what it
+            returns is awaited. It may be over sooner, for ``progress`` to raise something, which
+            comes out of here. None for `sleep` and `sleep_async`.
 
     Raises:
         RunError: The run ended in any other way than well.
@@ -169,9 +174,13 @@ def run_shipment(
         item = _filled(item, values)
     first = shipment.first_attempt
     if item.is_async:
-        state = run_item_in_new_loop(item, first_attempt=first, progress=progress)
+        state = run_item_in_new_loop(
+            item, first_attempt=first, progress=progress, rest=rest or sleep_async
+        )
     else:
-        state = run_item(item, first_attempt=first, progress=progress, limiter=limiter)
+        state = run_item(
+            item, first_attempt=first, progress=progress, limiter=limiter, rest=rest or sleep
+        )
     if isinstance(state, Completed):
         return state.value
     raise RunError.of(shipment.task_run, state, dumps)
@@ -205,6 +214,7 @@ class RunError(Exception):
         message: The state's message.
         report: The exception's type, message and traceback, as Python prints them.
         pickled: The exception itself, if it survives a round trip.
+        history: What the run went through before, in the form that its runner gives it.
     """
 
     def __init__(
@@ -215,14 +225,16 @@ class RunError(Exception):
         message: str | None,
         report: str,
         pickled: bytes | None,
+        history: tuple[object, ...] = (),
     ) -> None:
-        super().__init__(run_id, run_name, kind, message, report, pickled)
+        super().__init__(run_id, run_name, kind, message, report, pickled, history)
         self.run_id = run_id
         self.run_name = run_name
         self.kind = kind
         self.message = message
         self.report = report
         self.pickled = pickled
+        self.history = history
 
     def __str__(self) -> str:
         # Short, and without the report: backends log it, and some cut up what is long.
@@ -243,6 +255,18 @@ class RunError(Exception):
         # Libraries that pickle tracebacks would send along what the frames refer to.
         pickled = _pickled(error.with_traceback(None), dumps)
         return cls(run.id, run.name, state.name, state.message, report, pickled)
+
+    def with_history(self, history: tuple[object, ...]) -> RunError:
+        """Return the same failure, with what the run went through before it."""
+        return RunError(
+            self.run_id,
+            self.run_name,
+            self.kind,
+            self.message,
+            self.report,
+            self.pickled,
+            history,
+        )
 
     def exception(self) -> BaseException:
         """Return the run's exception; a `RemoteExceptionError` if it could not travel."""
