@@ -9,7 +9,6 @@ from typing import TypeVar
 from anabranch.flows._flow_run import SubflowRun
 from anabranch.futures import Cancelled, Future, NotSubmittableError, State, WorkItem
 from anabranch.futures.runner import (
-    SYSTEM_CLOCK,
     Hold,
     current_clock,
     current_hold,
@@ -69,7 +68,7 @@ def submit_flow(
         if future.set_running() and item.variables is not None:
             item.variables.run(mark_library, None)
             # From now on, whatever the submitter's own hold does.
-            hold = new_hold(item.variables.get(current_clock, SYSTEM_CLOCK))
+            hold = new_hold(current_clock.of(item.variables))
             thread_name = item.task_run.name
             threading.Thread(
                 target=item.variables.run, args=(execute, hold), name=thread_name, daemon=True

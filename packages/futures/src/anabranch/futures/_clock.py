@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, Token
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, final
 
 if TYPE_CHECKING:
@@ -168,8 +168,47 @@ class Timer:
 #: The machine's own time.
 SYSTEM_CLOCK: Final = SystemClock()
 
-#: The clock of the code that is running; what it submits gets the same.
-current_clock: ContextVar[Clock] = ContextVar("current_clock", default=SYSTEM_CLOCK)
+
+@final
+class CurrentClock:
+    """Which clock the running code goes by; what it submits gets the same.
+
+    It is a context variable, and behind that one setting for the whole process: the fixtures of
+    some test tools run in another context than the tests.
+    """
+
+    __slots__ = ("_everywhere", "_variable")
+
+    def __init__(self) -> None:
+        self._variable: Final[ContextVar[Clock | None]] = ContextVar("current_clock", default=None)
+        self._everywhere: Clock = SYSTEM_CLOCK
+
+    def get(self) -> Clock:
+        """Return the clock of the code that is running."""
+        clock = self._variable.get()
+        return self._everywhere if clock is None else clock
+
+    def of(self, variables: Context) -> Clock:
+        """Return the clock of the code that these context variables are of."""
+        clock = variables.get(self._variable)
+        return self._everywhere if clock is None else clock
+
+    def set(self, clock: Clock) -> Token[Clock | None]:
+        """Set the clock of this context; see `contextvars.ContextVar.set`."""
+        return self._variable.set(clock)
+
+    def reset(self, token: Token[Clock | None]) -> None:
+        """Undo one `set`, in the same context."""
+        self._variable.reset(token)
+
+    def set_everywhere(self, clock: Clock) -> Clock:
+        """Set the clock of every context without one of its own, and return the one before."""
+        before, self._everywhere = self._everywhere, clock
+        return before
+
+
+#: The clock of the code that is running.
+current_clock: Final = CurrentClock()
 
 
 @final

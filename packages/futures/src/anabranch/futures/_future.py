@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, TypeVar, cast, overload
 
@@ -18,13 +17,13 @@ from anabranch.futures._blocking import (
     current_lease,
     lent,
     lent_async,
-    this_thread,
     wait_for_end,
 )
 from anabranch.futures._callbacks import Callback, call, call_all
-from anabranch.futures._clock import SYSTEM_CLOCK, current_clock
+from anabranch.futures._clock import current_clock
 from anabranch.futures._exceptions import NotFinishedError, WouldDeadlockError
 from anabranch.futures._loops import EventLoop, running_loop
+from anabranch.futures._parking import park_thread
 from anabranch.futures._states import Completed, Pending, Retrying, Running
 
 if TYPE_CHECKING:
@@ -282,28 +281,7 @@ class Future(Generic[R_co]):
 
     def park(self, timeout: float | None = None) -> None:
         """For runners: block this thread until the run has ended or the timeout is over."""
-        done = threading.Lock()
-        done.acquire()
-        pause = this_thread.pause
-
-        def wake(_: object = None) -> None:
-            if pause is not None:
-                pause.end()
-            with suppress(RuntimeError):  # By the end of the run and of the time, both.
-                done.release()
-
-        self._add_callback(wake)
-        clock = current_clock.get()
-        if timeout is None:
-            done.acquire()
-        elif clock is SYSTEM_CLOCK:
-            if not done.acquire(timeout=min(max(timeout, 0), threading.TIMEOUT_MAX)):
-                self._remove_callback(wake)
-        else:
-            cancel_timer = clock.call_later(timeout, wake)
-            done.acquire()
-            cancel_timer()
-            self._remove_callback(wake)
+        park_thread(self._add_callback, self._remove_callback, timeout)
 
     async def join_async(self, timeout: float | None = None) -> State[R_co] | None:
         """For runners and engines: `wait_async`, without counting as a look at the outcome."""

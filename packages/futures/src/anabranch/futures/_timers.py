@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Final, ParamSpec, TypeVar, cast
 
 from anabranch.futures._clock import SYSTEM_CLOCK, current_clock, current_hold, new_hold
 from anabranch.futures._future import Future
 from anabranch.futures._loops import EventLoop, running_loop
 from anabranch.futures._work import TaskRun
 
-_NOTHING = TaskRun("", "the end of a delay", "delay")
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_NOTHING: Final = TaskRun("", "the end of a delay", "delay")
 
 
 def sleep(seconds: float) -> None:
@@ -40,6 +44,19 @@ def held_clock() -> Iterator[None]:
     finally:
         current_hold.reset(token)
         hold.end()
+
+
+def holding_clock(function: Callable[P, T]) -> Callable[P, T]:
+    """Make a function of sync code that is called inside `held_clock`."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        if current_clock.get() is SYSTEM_CLOCK:  # Spares most runs a context manager.
+            return function(*args, **kwargs)
+        with held_clock():
+            return function(*args, **kwargs)
+
+    return call
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import itertools
 import logging
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Token
@@ -16,6 +17,7 @@ from typing import Final, Self, final
 
 from anabranch.futures._clock import CancelTimer, Clock, Hold, Timer, current_clock, current_hold
 from anabranch.futures._loops import EventLoop, entries, running_loop
+from anabranch.futures._parking import parked_threads
 from anabranch.futures.testing._idleness import ask
 
 _logger = logging.getLogger("anabranch.futures")
@@ -37,7 +39,7 @@ class VirtualClock:
       between its submission and its start.
     - An event loop is, while any of its tasks could go on, or a worker thread of anyio, trio or
       asyncio works for one. (trio's own ``MockClock`` jumps while threads are at work.) The loop
-      that the block is in is watched, and each that an async task runs in.
+      that the block is in is watched, and each that an async task or an async flow runs in.
     - The code of the block itself is not, unless it says so by `held`.
 
     So runs take no time at all, unless `advance` moves time while they are at work. That is how a
@@ -48,13 +50,21 @@ class VirtualClock:
             clock.advance(60)
 
     What sleeps on other clocks (`time.sleep`, `anyio.sleep`, deadlines of cancel scopes) is not
-    sped up: in an event loop it counts as waiting, in a thread as being at work.
+    sped up: in an event loop it counts as waiting, in a thread as being at work. Should time stand
+    still for long because of it, a warning is logged.
 
     Enter the clock before what uses it, such as a runner: after the block, time stands still. A
     clock is entered once. All methods are thread-safe.
+
+    Args:
+        everywhere: Whether it is the clock of the whole process, in every thread and context,
+            rather than of the code in the block and what that starts. It is meant for fixtures of
+            test tools, which may run in another context than the test.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, everywhere: bool = False) -> None:
+        self._everywhere: Final = everywhere
+        self._clock_before: Clock | None = None
         self._changed: Final = threading.Condition()
         self._timers: list[Timer] = []
         self._order: Final = itertools.count()
@@ -68,7 +78,7 @@ class VirtualClock:
         self._loops: dict[EventLoop, _Watched] = {}
         self._is_over = False
         self._thread: threading.Thread | None = None
-        self._token: Token[Clock]
+        self._token: Token[Clock | None] | None = None
 
     # ------------------------------------------------------------------ for tests
 
@@ -84,7 +94,10 @@ class VirtualClock:
             target=self._serve, name="anabranch-virtual-clock", daemon=True
         )
         self._thread.start()
-        self._token = current_clock.set(self)
+        if self._everywhere:
+            self._clock_before = current_clock.set_everywhere(self)
+        else:
+            self._token = current_clock.set(self)
         return self
 
     def __exit__(
@@ -93,13 +106,25 @@ class VirtualClock:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        current_clock.reset(self._token)
+        if self._token is not None:
+            current_clock.reset(self._token)
+        elif self._clock_before is not None:
+            current_clock.set_everywhere(self._clock_before)
+        self._token = self._clock_before = None
         with self._changed:
             self._is_over = True
+            left = sum(timer.callback is not None for timer in self._timers)
             self._timers.clear()
             self._changed.notify_all()
         assert self._thread is not None, "it has been entered"
         self._thread.join()
+        if left:
+            _logger.warning(
+                "A VirtualClock was left while %d delays or time limits were running, which are "
+                "never over now. Enter the clock before what uses it: before the runner, and in a "
+                "test before other fixtures",
+                left,
+            )
 
     def advance(self, seconds: float) -> None:
         """Move time by hand, whatever is at work, and fire the timers due on the way, in order.
@@ -195,6 +220,7 @@ class VirtualClock:
     def _next_timer(self) -> Timer | None:
         """Wait until time has come to a timer, and take hold of the clock; None at the end."""
         look: _Look | None = None
+        standstill = _Standstill()
         with self._changed:
             while not self._is_over:
                 while self._timers and self._timers[0].callback is None:
@@ -206,16 +232,21 @@ class VirtualClock:
                     self._changed.notify_all()
                 if self._holds or not self._timers:
                     look = None
-                    self._changed.wait()
+                    self._changed.wait(standstill.patience(self._timers))
+                    self._warn_of(standstill)
                 elif look is None or look.generation != self._generation:
                     look = _Look(self._generation)
                 elif self._unanswered(look):
+                    standstill.patience(self._timers)
                     if not self._changed.wait(_PATIENCE):
                         self._drop_ended_loops()
-                elif any(each.threads for each in self._loops.values()):
+                        self._warn_of(standstill)
+                elif any(each.threads for each in self._at_work()):
                     look = None
                     # Nobody tells when a worker thread of a loop is through.
+                    standstill.patience(self._timers)
                     self._changed.wait(_THREAD_PATIENCE)
+                    self._warn_of(standstill)
                 elif look.was_disturbed():
                     look = None
                 else:
@@ -236,7 +267,29 @@ class VirtualClock:
                 watched.is_asked = True
                 if not ask(loop, partial(self._answer, watched, look)):
                     del self._loops[loop]
-        return any(watched.answered is not look for watched in self._loops.values())
+        return any(watched.answered is not look for watched in self._at_work())
+
+    def _at_work(self) -> list[_Watched]:
+        """Return what is known of those loops that may be at work.
+
+        Not of one whose thread is blocked, as by a sync flow that was called in an async function.
+        """
+        loops = self._loops.items()
+        return [watched for loop, watched in loops if loop.thread_id not in parked_threads]
+
+    def _warn_of(self, standstill: _Standstill) -> None:
+        """Say so, once, if time has stood still for long: what waits for it may wait for ever."""
+        if standstill.is_noteworthy() and self._timers:
+            _logger.warning(
+                "A VirtualClock has stood still at %g s for %g s of real time, with a timer due at "
+                "%g s, because code is at work: %d sync runs or flow bodies, or else async code. "
+                "What sleeps there, or waits for anything but runs, takes its real time: see where "
+                "its thread is",
+                self._now,
+                _LONG,
+                self._timers[0].when,
+                self._holds,
+            )
 
     def _answer(self, watched: _Watched, look: _Look, threads: int) -> None:
         with self._changed:
@@ -255,12 +308,42 @@ class VirtualClock:
 #: How long a loop may be at work before the clock looks whether it has ended, in seconds.
 _PATIENCE: Final = 0.05
 
+#: How long the clock may stand still in the face of timers before a warning, in real seconds.
+_LONG: Final = 5.0
+
 #: How often the clock looks whether the worker threads of a loop are through, in seconds.
 _THREAD_PATIENCE: Final = 0.002
 
 
 def _nothing() -> None:
     return None
+
+
+@final
+class _Standstill:
+    """How long, in real time, there have been timers to which time does not come."""
+
+    __slots__ = ("_is_noted", "_since")
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._is_noted = False
+
+    def patience(self, timers: list[Timer]) -> float | None:
+        """Return how long to wait, in seconds; None if there is nothing to tell after that."""
+        if not timers:
+            self._since = None
+            return None
+        if self._since is None:
+            self._since = time.monotonic()
+        return None if self._is_noted else max(0.0, self._since + _LONG - time.monotonic())
+
+    def is_noteworthy(self) -> bool:
+        """Whether it has become long just now."""
+        if self._since is None or self._is_noted or time.monotonic() < self._since + _LONG:
+            return False
+        self._is_noted = True
+        return True
 
 
 @final

@@ -238,7 +238,7 @@ class LocalRun(Future[R_co]):
     def _clock(self) -> Clock:
         item = self.item
         variables = None if item is None else item.variables
-        return SYSTEM_CLOCK if variables is None else variables.get(current_clock, SYSTEM_CLOCK)
+        return SYSTEM_CLOCK if variables is None else current_clock.of(variables)
 
     # ------------------------------------------------------------------ ending
 

@@ -1,0 +1,81 @@
+"""Blocking a thread until a run has ended."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from anabranch.futures._blocking import this_thread
+from anabranch.futures._callbacks import Callback
+from anabranch.futures._clock import SYSTEM_CLOCK, Clock, current_clock
+
+#: The threads that are parked on a test's clock: an event loop in one of them is not at work.
+parked_threads: Final[set[int]] = set()
+
+
+def park_thread(
+    add: Callable[[Callback], None], remove: Callable[[Callback], None], timeout: float | None
+) -> None:
+    """Block this thread until a run has ended or the timeout is over.
+
+    Args:
+        add: Has something called when the run has ended.
+        remove: Undoes that.
+        timeout: In seconds.
+    """
+    done = threading.Lock()
+    done.acquire()
+    pause = this_thread.pause
+    clock = current_clock.get()
+    if clock is not SYSTEM_CLOCK:
+        _park_on(clock, done, add, remove, timeout)
+        return
+
+    def wake(_: object = None) -> None:
+        if pause is not None:
+            pause.end()
+        done.release()
+
+    add(wake)
+    if timeout is None:
+        done.acquire()
+    elif not done.acquire(timeout=min(max(timeout, 0), threading.TIMEOUT_MAX)):
+        remove(wake)
+
+
+def _park_on(
+    clock: Clock,
+    done: threading.Lock,
+    add: Callable[[Callback], None],
+    remove: Callable[[Callback], None],
+    timeout: float | None,
+) -> None:
+    pause = this_thread.pause
+    thread = threading.get_ident()
+
+    def wake(_: object = None) -> None:
+        # All that before whatever wakes this thread lets go of the clock.
+        if pause is not None:
+            pause.end()
+        parked_threads.discard(thread)
+        with suppress(RuntimeError):  # By the end of the run and of the time, both.
+            done.release()
+
+    cancel_timer = None
+    try:
+        clock.hold()  # Its release has the clock look at this thread's loop anew.
+        try:
+            parked_threads.add(thread)
+            add(wake)
+            if timeout is not None:
+                cancel_timer = clock.call_later(timeout, wake)
+        finally:
+            clock.release()
+        done.acquire()
+    finally:
+        parked_threads.discard(thread)
+        remove(wake)
+        if cancel_timer is not None:
+            cancel_timer()
