@@ -7,16 +7,17 @@ import contextvars
 import enum
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Any, Final, ParamSpec, Self, TypeVar, final, overload
+from typing import Any, Final, ParamSpec, Self, TypeAlias, TypeVar, final, overload
 
 import anyio
 import attrs
 
 from anabranch.futures._arguments import scan
 from anabranch.futures._blocking import current_lease
+from anabranch.futures._clock import SYSTEM_CLOCK, current_clock
 from anabranch.futures._exceptions import (
     NotSubmittableError,
     RunnerAlreadyStartedError,
@@ -28,6 +29,7 @@ from anabranch.futures._retries import NO_RETRIES, RetryPolicy
 from anabranch.futures._scope import GRACE, current_scope
 from anabranch.futures._signature import signature_of
 from anabranch.futures._states import Cancelled
+from anabranch.futures._unwrapping import unwrapped
 from anabranch.futures._work import (
     Backend,
     FlowRun,
@@ -40,6 +42,11 @@ from anabranch.futures._work import (
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+#: Is called with an item and with what submits it, and returns the future of that.
+AroundSubmit: TypeAlias = Callable[
+    [WorkItem[Any], Callable[[WorkItem[Any]], Future[Any]]], Future[Any]
+]
 
 _ENDED: Final = "is not started any more: its with block has ended"
 
@@ -93,11 +100,14 @@ class TaskRunner(abc.ABC):
         logger: Where the runner logs, ``anabranch.task_runner.<name>``.
         backend: Which event loop to bring along in a plain ``with``; None takes trio where it is
             installed. A flow sets it for its own duplicate.
+        around_submit: For test kits and tools: called with each item and what submits it, in place
+            of the latter, whose future it returns.
     """
 
     def __init__(self) -> None:
         self.logger: Final = logging.getLogger(f"anabranch.task_runner.{self.name}")
         self.backend: Backend | None = None
+        self.around_submit: AroundSubmit | None = None
         self._unavailable: str | None = "has not been started"
         self._lock = threading.Lock()
         self._submitted = 0
@@ -129,6 +139,14 @@ class TaskRunner(abc.ABC):
     def _settings(self) -> Mapping[str, object]:
         """Return the keyword arguments that make an equal runner."""
         return {}
+
+    @property
+    def keeps_to_clock(self) -> bool:
+        """Whether its runs go by the submitter's clock; only the machine's reaches other processes.
+
+        A runner that does not is refused where a test has another clock.
+        """
+        return self.concurrency_type is not ConcurrencyType.PARALLEL
 
     # ------------------------------------------------------------------ settings
 
@@ -176,16 +194,19 @@ class TaskRunner(abc.ABC):
 
         Raises:
             RunnerAlreadyStartedError: The runner is started already.
+            RuntimeError: It does not keep to the clock that a test has set.
         """
         self._refuse_second_start()
+        self._refuse_test_clock()
         self._submitted = self._abandoned = 0
-        async with _unwrapped(AsyncExitStack()) as exit_stack:
+        async with unwrapped(AsyncExitStack()) as exit_stack:
             await self._start(exit_stack)
             exit_stack.push_async_exit(self._finish)
             self._unavailable = None
             yield self
 
     def __enter__(self) -> Self:
+        self._refuse_test_clock()  # Here, where that clock is known.
         host = RunnerHost(self, self.backend)
         host.open()
         self._host = host
@@ -206,6 +227,17 @@ class TaskRunner(abc.ABC):
             raise RunnerAlreadyStartedError(
                 f"This {self} is started already. Each start needs a runner of its own: "
                 "use runner.duplicate()"
+            )
+
+    def _refuse_test_clock(self) -> None:
+        clock = current_clock.get()
+        if clock is not SYSTEM_CLOCK and not self.keeps_to_clock:
+            raise RuntimeError(
+                f"Cannot start this {self} on a {type(clock).__name__}: it runs tasks where that "
+                "clock does not reach, so delays would take their real time and time limits none. "
+                "Use a runner of this process in the test, as in "
+                "`my_flow.with_options(task_runner=ConcurrentTaskRunner())`, or do without the "
+                "clock"
             )
 
     def _enter_in_place(self) -> None:
@@ -341,12 +373,10 @@ class TaskRunner(abc.ABC):
         scope = current_scope.get()
         if scope is not None and scope.ended is not None:
             raise NotSubmittableError(f"Cannot submit {item.task_run.name!r}: {scope.ended}")
-        if scope is not None and scope.is_cancelled:
-            # Not even a runner that would execute it here and now is to begin with it.
-            future: Future[R] = Future(item.task_run)
-            future.set_final(Cancelled(message="What submitted the run had been cancelled."))
-        else:
-            future = self._submit(item)
+        # Not even a runner that would execute it here and now is to begin with an unwanted run.
+        submit = _cancel if scope is not None and scope.is_cancelled else self._submit
+        around = self.around_submit
+        future: Future[R] = submit(item) if around is None else around(item, submit)
         with self._lock:
             self._submitted += 1
         self.admit(future)
@@ -373,6 +403,12 @@ class TaskRunner(abc.ABC):
         states = [future.is_running() for future in list(self._unfinished)]
         running = sum(states)
         return RunnerStatistics(self._submitted, len(states) - running, running, self._abandoned)
+
+
+def _cancel(item: WorkItem[R]) -> Future[R]:
+    future: Future[R] = Future(item.task_run)
+    future.set_final(Cancelled(message="What submitted the run had been cancelled."))
+    return future
 
 
 def make_item(
@@ -429,44 +465,3 @@ def make_item(
         time_limit=time_limit,
         listener=listener,
     )
-
-
-@asynccontextmanager
-async def _unwrapped(exit_stack: AsyncExitStack) -> AsyncIterator[AsyncExitStack]:
-    """Enter an exit stack that lets the exception of its body out as it was raised.
-
-    Task groups on the stack would wrap it into an exception group. Their children's exceptions
-    still come out: the engine's own children raise none.
-    """
-    body_error: BaseException | None = None
-    try:
-        async with exit_stack:
-            try:
-                yield exit_stack
-            except BaseException as error:  # Whatever it is comes out again.
-                body_error = error
-                raise
-    except BaseExceptionGroup as group:
-        interrupts = (KeyboardInterrupt, SystemExit)
-        interrupt = next((each for each in _leaves(group) if isinstance(each, interrupts)), None)
-        if interrupt is not None:
-            body_error = interrupt
-        elif body_error is None or not _holds_only(group, body_error):
-            raise
-    # Raised out here, it gets neither the group as its context nor loses a cause of its own.
-    if body_error is not None:
-        raise body_error
-
-
-def _holds_only(found: BaseException, error: BaseException) -> bool:
-    # Compared by what is inside: what passes through a task group may be a copy of a group.
-    own = [id(each) for each in _leaves(error)]
-    return all(id(each) in own for each in _leaves(found))
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from _leaves(each)
-    else:
-        yield error
