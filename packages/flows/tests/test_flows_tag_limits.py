@@ -26,7 +26,7 @@ from anabranch.flows import (
 from anabranch.flows._places import _groups
 from anabranch.flows._tag_limits import _of_process
 from anabranch.futures import WouldDeadlockError
-from anabranch.futures.testing import Gate, Ticket
+from anabranch.futures.testing import Gate, Ticket, VirtualClock
 
 RUNNERS = [
     pytest.param(SequentialTaskRunner(), id="sequential"),
@@ -346,6 +346,27 @@ class TestNotStarting:
         with Gate() as gate:
             assert str(work.run(gate)) == "Failed('LookupError: gone')"
         assert seen == []
+
+    def test_a_run_that_is_out_of_time(self) -> None:
+        """A run that has used up its time has no place, though its thread cannot be stopped."""
+        set_tag_limit("db", 1)
+        started, stop = threading.Event(), threading.Event()
+
+        @task(tags=["db"], timeout=60)
+        def stuck() -> None:
+            started.set()
+            stop.wait()
+
+        @flow
+        def work(clock: VirtualClock) -> list[str]:
+            runs = [stuck.submit(), note.submit(1, [])]
+            started.wait()
+            clock.advance(60)
+            return [type(each.wait()).__name__ for each in runs]
+
+        with VirtualClock() as clock:
+            assert work(clock) == ["TimedOut", "Completed"]
+            stop.set()
 
     def test_an_interrupt(self) -> None:
         """A direct call that is ended by Ctrl-C gives its place back."""
