@@ -54,6 +54,8 @@ class LocalRun(Future[R_co]):
         item: The work; None once the run has ended, so that a kept future keeps no arguments.
         executor: What executes the run, once that has been decided.
         scope: The scope of the attempt that is being made by a thread.
+        is_queued: Whether the run has been handed to the executor's threads.
+        is_wanted: Whether something waits for the run, so that it goes before new ones.
     """
 
     __slots__ = (
@@ -67,6 +69,8 @@ class LocalRun(Future[R_co]):
         "_turn",
         "_when_awaited",
         "executor",
+        "is_queued",
+        "is_wanted",
         "item",
         "scope",
     )
@@ -81,6 +85,8 @@ class LocalRun(Future[R_co]):
         self.item: WorkItem[R_co] | None = item
         self.executor: Executor | None = None
         self.scope: RunScope | None = None
+        self.is_queued = False
+        self.is_wanted = False
         self._when_awaited = when_awaited
         self._stop: tuple[EventLoop, anyio.CancelScope] | None = None
         self._steps: Lifecycle | None = None
@@ -114,8 +120,18 @@ class LocalRun(Future[R_co]):
         return not any(True for _ in self.missing())
 
     def awaited(self) -> None:
+        """Take note that something waits for the run, and so for what it waits for itself."""
         if self._when_awaited is not None:
             self._when_awaited(self)
+        behind: list[Future[object]] = [self]
+        while behind:
+            run = behind.pop()
+            if isinstance(run, LocalRun):
+                if not (run.is_wanted or run.done()) and run.executor is not None:
+                    run.executor.threads.hasten(run)
+                    behind.extend(run.missing())
+            elif not run.done():
+                run.awaited()
 
     # ------------------------------------------------------------------ attempts
 
@@ -219,7 +235,7 @@ class LocalRun(Future[R_co]):
         assert isinstance(following, Attempt), "a delay is followed by an attempt"
         self._is_waiting = True
         self._attempt = following
-        if not self.set_retrying(delay.state):
+        if not self._is_unwanted and not self.set_retrying(delay.state):
             return  # It was cancelled.
         if self._is_unwanted:
             self.end(Cancelled(message=_BETWEEN_ATTEMPTS))

@@ -70,6 +70,7 @@ class SequentialTaskRunner(TaskRunner):
         turns = self._turns or self._start_loop()
         loops = frozenset({turns.executor.loop.thread_id})  # Even a sync task may queue behind one.
         run = LocalRun(item, loops, turns.let_pass)
+        run.executor = turns.executor
         self.admit(run)
         when_ready(item, lambda: turns.queue(run), run.end)
         if self.runs_in_place(item):

@@ -17,14 +17,19 @@ from anabranch.runners.local._run import LocalRun
 # depth a stand-in takes over.
 _MAX_NESTING: Final = 32
 
+# So many runs may have begun to wait, and hold a thread each, before no new ones are begun.
+_MOST_WAITING: Final = 16
+
 
 class WorkerThreads:
     """Threads that execute runs, ``max_workers`` of them at work at a time.
 
     A thread that waits for a run that has not started executes it itself. While it waits for one
-    that is under way elsewhere, a stand-in takes its place. So no wait starves the pool, and the
-    threads stay few. One that comes back goes on at once: until its stand-in is through with what
-    it is at, there is one more at work.
+    that is under way elsewhere, a stand-in takes its place. Beyond a few, stand-ins take only what
+    running ones have submitted or wait for: if each of 10,000 runs waited in a thread of its own,
+    there would be 10,000 threads. So no wait starves the pool, and the threads stay few. One that
+    comes back goes on at once: until its stand-in is through with what it is at, there is one more
+    at work.
 
     Args:
         execute: Executes one run, in the thread that calls it.
@@ -51,10 +56,12 @@ class WorkerThreads:
         self._idle = 0
         self._queued = 0
         self._blocked = 0
+        # Threads that are at a run, or wait in one, and have not been given up.
+        self._engaged = 0
         self._closed = False
         # One token for each run that is queued, and one sentinel for each thread at the end.
         self._tokens: SimpleQueue[bool] = SimpleQueue()
-        # Runs that running ones have submitted go before new ones, or parents would pile up.
+        # What running ones have submitted or wait for goes before new ones, or they would pile up.
         self._nested: deque[LocalRun[object]] = deque()
         self._fresh: deque[LocalRun[object]] = deque()
 
@@ -62,14 +69,26 @@ class WorkerThreads:
         """Queue a run that is ready to be executed."""
         scope = current_scope.get()
         is_nested = scope is not None and scope.context.task_run is not None
-        (self._nested if is_nested else self._fresh).append(run)
         with self._lock:
+            run.is_queued = True
+            self._queue(run, self._nested if is_nested or run.is_wanted else self._fresh)
             is_closed = self._closed
-            self._queued += 1
-            self._tokens.put(True)
-            self._start_if_needed()
         if is_closed:
             run.end(Cancelled(message="The runner of the run has ended."))
+
+    def hasten(self, run: LocalRun[object]) -> None:
+        """Let a run go before new ones, for a running one waits for it."""
+        with self._lock:
+            run.is_wanted = True
+            if run.is_queued:
+                # Whoever comes to it by its old place finds it taken.
+                self._queue(run, self._nested)
+
+    def _queue(self, run: LocalRun[object], runs: deque[LocalRun[object]]) -> None:
+        runs.append(run)
+        self._queued += 1
+        self._tokens.put(True)
+        self._start_if_needed()
 
     def close(self) -> None:
         """Have every thread end when it is through with what it is doing."""
@@ -87,25 +106,41 @@ class WorkerThreads:
             if worker.thread.is_alive() and not worker.is_stuck()
         ]
 
-    def take(self) -> LocalRun[object] | None:
+    def take(self, worker: _Worker) -> LocalRun[object] | None:
         """Wait for a run and return it; None if there is nothing more to do for this thread."""
         with self._lock:
+            self._disengage(worker)
             if self._has_surplus():
                 return None
             self._idle += 1
         is_run = self._tokens.get()
         with self._lock:
             self._idle -= 1
-            if is_run and self._has_surplus():
+            run = None
+            if is_run and not self._has_surplus():
+                if self._nested:
+                    run = self._nested.popleft()
+                elif self._may_begin():
+                    run = self._fresh.popleft()
+            if run is not None:
+                self._queued -= 1
+                self._engage(worker)
+            elif is_run:
                 self._tokens.put(True)  # For one of the others.
-                return None
-            self._queued -= is_run
-        if not is_run:
-            return None
-        try:
-            return self._nested.popleft()
-        except IndexError:
-            return self._fresh.popleft()
+            return run
+
+    def _may_begin(self) -> bool:
+        """Whether a run may be begun that no running one has submitted or waits for."""
+        return self._engaged < self._max_workers + _MOST_WAITING
+
+    def _engage(self, worker: _Worker) -> None:
+        worker.is_engaged = True
+        self._engaged += 1
+
+    def _disengage(self, worker: _Worker) -> None:
+        if worker.is_engaged:
+            worker.is_engaged = False
+            self._engaged -= 1
 
     def _has_surplus(self) -> bool:
         # Those are back for whom others had been standing in.
@@ -154,6 +189,8 @@ class WorkerThreads:
                     if run in worker.given_up:
                         worker.given_up.remove(run)
                         self._take_back(worker)
+                    if not worker.given_up:
+                        self._engage(worker)
 
     def give_up(self, run: LocalRun[object]) -> None:
         """Let another thread take the place of the one that is at a run, until it comes back."""
@@ -164,12 +201,16 @@ class WorkerThreads:
             if worker is None:
                 return
             worker.given_up.add(run)
+            self._disengage(worker)
             self._lend(worker)
         self._on_exit()  # Whoever joins the threads is not to wait for this one.
 
     def _start_if_needed(self) -> None:
-        at_work = len(self._workers) - self._blocked
-        if at_work < self._max_workers and self._queued > self._idle and not self._closed:
+        if self._closed or self._queued <= self._idle:
+            return
+        if len(self._workers) - self._blocked >= self._max_workers:
+            return
+        if self._may_begin() or len(self._nested) > self._idle:
             self._started += 1
             worker = _Worker(self, f"{self._name}-{self._started}")
             self._workers.add(worker)
@@ -186,6 +227,7 @@ class _Worker(BlockingSection):
         self.runs: list[LocalRun[object]] = []
         # Those of them that nobody waits for any more.
         self.given_up: set[LocalRun[object]] = set()
+        self.is_engaged = False
         # For how many reasons another may have the thread's place.
         self.lendings = 0
         self.thread = threading.Thread(target=self._work, name=name, daemon=True)
@@ -193,7 +235,7 @@ class _Worker(BlockingSection):
     def _work(self) -> None:
         set_blocking_section(self)
         try:
-            while (run := self._pool.take()) is not None:
+            while (run := self._pool.take(self)) is not None:
                 self._pool.run(self, run)
                 run = None  # Before the next wait: an idle thread keeps no run alive.
         finally:
