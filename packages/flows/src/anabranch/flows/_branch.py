@@ -61,6 +61,8 @@ class Branch:
         self._failure: BaseException | None = None
         self._is_expired = False
         self._is_over = False
+        # There once the time is up; set when all has been done about it.
+        self._has_stopped: threading.Event | None = None
         # While it is open.
         self._parent: RunScope | None = None
         self._scope: _BranchScope | None = None
@@ -176,6 +178,8 @@ class Branch:
     def _close(self) -> None:
         with self._lock:
             self._is_over = True
+        if self._has_stopped is not None:  # The runs that were given up have been counted, too.
+            self._has_stopped.wait()
         if self._cancel_timer is not None:
             self._cancel_timer()
         scope, token = self._scope, self._token
@@ -247,8 +251,13 @@ class Branch:
             if scope is None or self._is_over:
                 return
             self._is_expired = True
-        _log(scope, "Branch %r has used up its %g s: it cancels its runs", self.name, self._timeout)
-        scope.stop(f"Branch {self.name!r} ran out of time.")
+            self._has_stopped = threading.Event()
+        message = "Branch %r has used up its %g s: it cancels its runs"
+        try:
+            _log(scope, message, self.name, self._timeout)
+            scope.stop(f"Branch {self.name!r} ran out of time.")
+        finally:
+            self._has_stopped.set()
 
     def _conclude(self, error: BaseException | None, leaving: BaseException | None) -> bool:
         """Leave the branch, which has been closed, as a context manager does.
