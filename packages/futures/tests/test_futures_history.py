@@ -8,7 +8,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from anabranch.futures import (
@@ -72,6 +72,7 @@ ACTIONS: dict[str, tuple[Callable[[Future[int]], bool], set[str], str]] = {
 
 
 @given(st.lists(st.sampled_from(sorted(ACTIONS)), max_size=12))
+@example(["set_running", "set_retrying"] * 2 + ["set_final"])
 def test_whatever_is_done_to_a_run_its_history_is_legal(actions: list[str]) -> None:
     """Each act succeeds in the right states only, says so, and adds one state to the history."""
     told: list[Running | Retrying] = []

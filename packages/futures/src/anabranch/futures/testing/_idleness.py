@@ -55,7 +55,7 @@ class _AsyncioLook:
         loop = asyncio.get_running_loop()
         # Loops that are not written in Python do not show it. There, some turns have to do.
         ready = getattr(loop, "_ready", None)
-        if any(not _only_repeats_itself(each) for each in ready or ()):
+        if ready:
             self._quiet_turns = 0
         else:
             self._quiet_turns += 1
@@ -67,11 +67,6 @@ class _AsyncioLook:
 
 
 _BLIND_TURNS: Final = 20
-
-
-def _only_repeats_itself(handle: object) -> bool:
-    # While a cancelled task is shielded, anyio tries again in every turn of the loop.
-    return getattr(getattr(handle, "_callback", None), "__name__", "") == "_deliver_cancellation"
 
 
 def _threads_at_work(loop: asyncio.AbstractEventLoop) -> int:
