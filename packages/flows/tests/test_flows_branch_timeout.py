@@ -249,11 +249,30 @@ class TestOutOfTime:
         def body() -> list[str]:
             with pytest.raises(RunTimedOutError), branch(timeout=60):
                 futures: list[Future[object]] = [parent.submit(), note.submit(3)]
-            assert futures[0].exception() is None
-            return [futures[0].result() == "Cancelled" and "child", futures[1].state.name]  # type: ignore[list-item]
+            return [str(futures[0].result()), futures[1].state.name]
 
-        assert body() == ["child", "Cancelled"]
+        assert body() == ["Cancelled", "Cancelled"]
         assert calls == [1]
+
+    def test_a_direct_call_is_not_tried_again(self, clock: VirtualClock) -> None:
+        """A task called directly makes no attempt after the deadline, and does not wait for it."""
+        attempts = []
+
+        @task(retries=3, retry_delay=3600)
+        def flaky() -> None:
+            attempts.append(1)
+            clock.advance(60)
+            raise ValueError("again")
+
+        @flow
+        def body() -> None:
+            with branch(timeout=60):
+                flaky()
+
+        with pytest.raises(RunTimedOutError):
+            body()
+        assert attempts == [1]
+        assert clock.now() == 60
 
     def test_the_deadline_of_an_outer_branch_reaches_inside(
         self, clock: VirtualClock, release: threading.Event, runner: TaskRunner

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Never, TypeAlias, TypeVar, cast, final
+from typing import TYPE_CHECKING, Any, Final, Never, TypeAlias, TypeVar, cast, final
 
 import anyio
 import anyio.to_thread
@@ -26,6 +26,7 @@ from anabranch.futures._retries import NO_RETRIES, RetryPolicy
 from anabranch.futures._scope import RunScope, current_scope
 from anabranch.futures._states import (
     FINAL_STATES,
+    Cancelled,
     Completed,
     Crashed,
     Failed,
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from anabranch.futures._runner import TaskRunner
 
 R = TypeVar("R")
+
+_BETWEEN_ATTEMPTS: Final = "The run was cancelled between two attempts."
 
 
 @final
@@ -154,6 +157,7 @@ def run_item(
         How the run ended. Whatever the function raised is in it.
     """
     steps = lifecycle_of(item, first_attempt)
+    surrounding = current_scope.get()  # Of which the run is a part, if there is any.
     answer: State[object] | None = None
     try:
         command = next(steps)
@@ -164,12 +168,16 @@ def run_item(
                         progress(Running())
                     answer = make_attempt_in_time(item, command, runner, limiter)
                 case Delay(seconds, state):
+                    if surrounding is not None and surrounding.is_cancelled:
+                        return Cancelled(message=_BETWEEN_ATTEMPTS)
                     if progress is not None:
                         progress(state)
                     try:
                         rest(seconds)
                     except BaseException as error:  # Ctrl-C, as in an attempt.
                         return state_of_error(error)
+                    if surrounding is not None and surrounding.is_cancelled:
+                        return Cancelled(message=_BETWEEN_ATTEMPTS)
                     answer = None
             command = steps.send(answer)
     except StopIteration as end:
