@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
-from typing import TypeVar, cast
+from typing import TypeVar
 
-import attrs
 import pytest
+from runner_of_threads import RightTaskRunner, ThreadRun
 
-from anabranch.futures import (
-    Cancellation,
-    Cancelled,
-    Completed,
-    ConcurrencyType,
-    Failed,
-    Future,
-    State,
-    TaskRunner,
-    UpstreamFailed,
-    WorkItem,
-)
-from anabranch.futures.runner import run_item, run_item_in_new_loop, when_ready
+from anabranch.futures import ConcurrencyType, WorkItem
 from anabranch.futures.testing import (
     BEHAVIOURS,
     Behaviour,
@@ -39,226 +25,14 @@ R = TypeVar("R")
 
 TABLE = {each.name: each for each in BEHAVIOURS}
 
-
-class ThreadRun(Future[R]):
-    """A run in a thread of its own."""
-
-    def begin(self, execute: Callable[[], State[object]]) -> threading.Thread:
-        """Execute in a new thread, unless the run was cancelled."""
-
-        def work() -> None:
-            if self.set_running():
-                self.set_final(execute())
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        return thread
-
-    def cancel(self) -> Cancellation:
-        """End the run if it has not started."""
-        if self.set_running():
-            self.set_final(Cancelled())
-            return Cancellation.CANCELLED
-        return Cancellation.CANNOT_STOP
+LOST = 0.05
 
 
-class RightTaskRunner(TaskRunner):
-    """Takes a thread for each run, and does everything right."""
+class LosesRuns(RightTaskRunner):
+    """Never begins."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.threads: list[threading.Thread] = []
-
-    @property
-    def concurrency_type(self) -> ConcurrencyType:
-        """Concurrent."""
-        return ConcurrencyType.CONCURRENT
-
-    async def _start(self, exit_stack: AsyncExitStack) -> None:
-        def join() -> None:
-            for thread in self.threads:
-                thread.join()
-
-        exit_stack.callback(join)
-
-    def _submit(self, item: WorkItem[R]) -> Future[R]:
-        run: ThreadRun[R] = ThreadRun(item.task_run)
-
-        def begin() -> None:
-            self.threads.append(run.begin(lambda: self.execute(item)))
-
-        when_ready(item, begin, run.set_final)
-        return run
-
-    def execute(self, item: WorkItem[R]) -> State[R]:
-        """Execute an item that is ready, in its thread."""
-        return run_item_in_new_loop(item, self) if item.is_async else run_item(item, self)
-
-
-class WrongValue(RightTaskRunner):
-    """Loses what functions return."""
-
-    def execute(self, item: WorkItem[R]) -> State[R]:
-        """Execute, and forget the value."""
-        state = super().execute(item)
-        return Completed(cast("R", None)) if isinstance(state, Completed) else state
-
-
-class SwallowsExceptions(RightTaskRunner):
-    """Calls a failed run a completed one."""
-
-    def execute(self, item: WorkItem[R]) -> State[R]:
-        """Execute, and forget the failure."""
-        state = super().execute(item)
-        return state if isinstance(state, Completed) else Completed(cast("R", None))
-
-
-class WrapsExceptions(RightTaskRunner):
-    """Puts an exception of its own around what was raised."""
-
-    def execute(self, item: WorkItem[R]) -> State[R]:
-        """Execute, and wrap the failure."""
-        state = super().execute(item)
-        if isinstance(state, Failed):
-            wrapped = RuntimeError("a task failed")
-            wrapped.__cause__ = state.exception
-            return Failed(wrapped, message=state.message)
-        return state
-
-
-class LeavesFutures(RightTaskRunner):
-    """Hands futures on as they are."""
-
-    def execute(self, item: WorkItem[R]) -> State[R]:
-        """Execute with the arguments as they were submitted."""
-        return super().execute(attrs.evolve(item, is_plain=True))
-
-
-class TakesWorkAnytime(RightTaskRunner):
-    """Does not mind whether it has been started."""
-
-    def dispatch(self, item: WorkItem[R]) -> Future[R]:
-        """Take the item, and count nothing."""
-        return self._submit(item)
-
-
-class DoesNotWait(RightTaskRunner):
-    """Starts runs before those that they wait for have ended."""
-
-    def _submit(self, item: WorkItem[R]) -> Future[R]:
-        if not item.upstreams:
-            return super()._submit(item)
-        run: ThreadRun[R] = ThreadRun(item.task_run)
-        run.set_final(self.execute(item))
-        return run
-
-
-class IgnoresUpstreamFailures(RightTaskRunner):
-    """Starts runs though one upstream has failed."""
-
-    def _submit(self, item: WorkItem[R]) -> Future[R]:
-        tolerant = attrs.evolve(item, upstreams=(), tolerated=(*item.upstreams, *item.tolerated))
-        return super()._submit(tolerant)
-
-
-class HidesTheRootCause(RightTaskRunner):
-    """Says that an upstream failed, but not why."""
-
-    def _submit(self, item: WorkItem[R]) -> Future[R]:
-        run: ThreadRun[R] = ThreadRun(item.task_run)
-
-        def fail(failure: UpstreamFailed) -> None:
-            run.set_final(UpstreamFailed(cause=RuntimeError(failure.message)))
-
-        when_ready(item, lambda: run.begin(lambda: self.execute(item)), fail)
-        return run
-
-
-class CannotCancelRun(ThreadRun[R]):
-    """Pretends that nothing can be cancelled."""
-
-    def cancel(self) -> Cancellation:
+    def begin(self, run: ThreadRun[R], item: WorkItem[R]) -> None:
         """Do nothing."""
-        return Cancellation.CANNOT_STOP
-
-
-class NeverCancels(RightTaskRunner):
-    """Cancels no run, even if it has not started."""
-
-    def _submit(self, item: WorkItem[R]) -> Future[R]:
-        run: CannotCancelRun[R] = CannotCancelRun(item.task_run)
-        when_ready(item, lambda: run.begin(lambda: self.execute(item)), run.set_final)
-        return run
-
-
-class ForgetsItsSettings(RightTaskRunner):
-    """Is equal to nobody."""
-
-    def _settings(self) -> Mapping[str, object]:
-        return {"itself": object()}
-
-    def duplicate(self) -> ForgetsItsSettings:
-        """Return another one."""
-        return ForgetsItsSettings()
-
-
-def test_a_right_runner_does_all_of_it() -> None:
-    """A runner that takes a thread for each run shows every behaviour of the table."""
-    verdicts = judge_all(BEHAVIOURS, RightTaskRunner)
-    assert [verdict.details for verdict in verdicts if verdict.outcome != "yes"] == []
-    assert [verdict.behaviour for verdict in verdicts] == list(BEHAVIOURS)
-
-
-@pytest.mark.parametrize(
-    ("runner", "behaviour"),
-    [
-        (WrongValue, "gives back what a function returns"),
-        (WrongValue, "brings back every one of many runs"),
-        (
-            SwallowsExceptions,
-            "raises what the function raised, of the same type and with the same arguments",
-        ),
-        (
-            SwallowsExceptions,
-            "returns the state from wait, and never raises the run's failure there",
-        ),
-        (
-            WrapsExceptions,
-            "raises what the function raised, of the same type and with the same arguments",
-        ),
-        (LeavesFutures, "replaces a future among the arguments by its value"),
-        (
-            LeavesFutures,
-            "finds futures in lists, tuples, dicts, sets, dataclasses and attrs classes",
-        ),
-        (
-            TakesWorkAnytime,
-            "refuses work before it is started and after it has ended, showing how to start it",
-        ),
-        (TakesWorkAnytime, "counts what it has done"),
-        (DoesNotWait, "does not start a run before those that it waits for have ended"),
-        (
-            IgnoresUpstreamFailures,
-            "never starts a run whose upstream failed, and tells the root cause",
-        ),
-        (IgnoresUpstreamFailures, "holds a run back until those that it waits for have completed"),
-        (HidesTheRootCause, "tells the root cause at the end of a long chain"),
-        (NeverCancels, "cancels a run that has not started, and its dependants with it"),
-        (ForgetsItsSettings, "is equal to its duplicate and to its pickled copy"),
-    ],
-)
-def test_a_broken_runner_is_told(runner: type[RightTaskRunner], behaviour: str) -> None:
-    """A runner with one thing wrong is told that it does not show that behaviour."""
-    with Subject(runner) as subject:
-        verdict = judge(TABLE[behaviour], subject)
-    assert verdict.outcome == "no"
-    assert "Traceback (most recent call last)" in verdict.details
-
-
-def test_a_broken_runner_may_do_the_rest_right() -> None:
-    """One thing that is wrong does not spoil the verdict on others."""
-    with Subject(WrapsExceptions) as subject:
-        assert judge(TABLE["gives back what a function returns"], subject).outcome == "yes"
 
 
 # ------------------------------------------------------------------------- verdicts
@@ -279,6 +53,27 @@ def test_a_behaviour_that_a_runner_cannot_have_is_not_checked() -> None:
         assert judge(behaviour, subject) == Verdict(behaviour, "-", "it has no wings")
 
 
+def test_a_runner_may_be_excused_by_its_name() -> None:
+    """A reason can be one runner's own, and not that of all of its kind."""
+    behaviour = Behaviour("flies", _fails, {"right": "it has no wings"})
+    with Subject(RightTaskRunner) as subject:
+        assert judge(behaviour, subject) == Verdict(behaviour, "-", "it has no wings")
+    with Subject(LosesRuns) as subject:
+        assert judge(behaviour, subject).outcome == "no"
+
+
+def test_a_runner_that_loses_a_run_is_told() -> None:
+    """A check that does not end is given up, and what comes after it has a runner of its own."""
+    behaviour = TABLE["gives back what a function returns"]
+    with Subject(LosesRuns) as subject:
+        runner = subject.runner
+        verdict = judge(behaviour, subject, time_limit=LOST)
+        assert subject.runner is not runner
+    assert verdict.outcome == "no"
+    assert verdict.details.startswith("It did not end within 0.05 s:")
+    assert "result()" in verdict.details
+
+
 def test_a_verdict_has_the_traceback() -> None:
     """What was raised by the check is shown, whatever it is."""
     behaviour = Behaviour("flies", _fails)
@@ -294,17 +89,30 @@ def test_a_report_is_a_table() -> None:
     table = report(
         {
             "duck": [Verdict(flies, "yes"), Verdict(swims, "yes")],
-            "stone": [Verdict(flies, "no", "it fell")],
+            "hen": [Verdict(flies, "-", "it is too heavy"), Verdict(swims, "-", "it drowns")],
+            "stone": [Verdict(flies, "no", "it fell"), Verdict(swims, "-", "it drowns")],
         }
     )
-    assert table == (
-        "| behaviour | duck | stone |\n|---|---|---|\n| flies | yes | no |\n| swims | yes |  |"
-    )
+    assert table.splitlines() == [
+        "| behaviour | duck | hen | stone |",
+        "|---|---|---|---|",
+        "| flies | yes | - (1) | no |",
+        "| swims | yes | - (2) | - (2) |",
+        "",
+        "1. it is too heavy",
+        "2. it drowns",
+    ]
+
+
+def test_a_table_is_judged_in_one_go() -> None:
+    """All behaviours are judged of one runner, which is started once."""
+    rows = [TABLE["gives back what a function returns"], TABLE["passes keyword arguments"]]
+    assert judge_all(rows, RightTaskRunner) == [Verdict(each, "yes") for each in rows]
 
 
 def test_the_table_has_names_of_its_own() -> None:
     """Each behaviour has a name that no other has, which is how it is shown."""
-    assert len(TABLE) == len(BEHAVIOURS) >= 40
+    assert len(TABLE) == len(BEHAVIOURS) >= 90
     assert all(str(each) == each.name for each in BEHAVIOURS)
     reasons = [reason for each in BEHAVIOURS for reason in each.not_for.values()]
     assert all(reasons)

@@ -22,6 +22,7 @@ def subject() -> Iterator[Subject]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=str)
 def test_behaviour(subject: Subject, behaviour: Behaviour) -> None:
     """The runner shows the behaviour, or cannot for the reason given."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from anabranch.futures import Backend, TaskRunner
-from anabranch.futures.testing import BEHAVIOURS, Behaviour, Subject
+from anabranch.futures.testing import BEHAVIOURS, Behaviour, Subject, judge
 from anabranch.runners.local import ConcurrentTaskRunner, SequentialTaskRunner
 
 SUBJECTS: list[tuple[type[TaskRunner], Backend]] = [
@@ -39,7 +39,7 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
 @pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=str)
 def test_behaviour(behaviour: Behaviour, subject: Subject) -> None:
     """The runner does what every runner must do."""
-    reason = behaviour.not_for.get(subject.concurrency_type)
-    if reason is not None:
-        pytest.skip(reason)
-    behaviour.check(subject)
+    verdict = judge(behaviour, subject, time_limit=25)
+    if verdict.outcome == "-":
+        pytest.skip(verdict.details)
+    assert verdict.outcome == "yes", verdict.details

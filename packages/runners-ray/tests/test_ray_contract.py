@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from anabranch.futures.testing import BEHAVIOURS, Behaviour, Subject
+from anabranch.futures.testing import BEHAVIOURS, Behaviour, Subject, judge
 from anabranch.runners.ray import RayTaskRunner
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +22,7 @@ def subject() -> Iterator[Subject]:
 @pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=str)
 def test_ray_runner_behaves(behaviour: Behaviour, subject: Subject) -> None:
     """The Ray runner shows every behaviour that it is not excused from."""
-    if (reason := behaviour.not_for.get(subject.concurrency_type)) is not None:
-        pytest.skip(reason)
-    behaviour.check(subject)
+    verdict = judge(behaviour, subject)
+    if verdict.outcome == "-":
+        pytest.skip(verdict.details)
+    assert verdict.outcome == "yes", verdict.details

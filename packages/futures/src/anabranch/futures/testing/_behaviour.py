@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+import tempfile
+import threading
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
-from types import TracebackType
-from typing import Any, Final, Self, final
+import weakref
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import MappingProxyType, TracebackType
+from typing import Any, Final, Self, TypeAlias, TypedDict, TypeVar, Unpack, final
 
 import anyio
 import attrs
 
-from anabranch.futures import ConcurrencyType, Future, TaskRun, TaskRunner
-from anabranch.futures.runner import make_item, new_run_id
-from anabranch.futures.testing._functions import same
+from anabranch.futures import (
+    Backend,
+    ConcurrencyType,
+    Future,
+    Retrying,
+    RetryPolicy,
+    Running,
+    TaskRun,
+    TaskRunner,
+)
+from anabranch.futures.runner import Listener, make_item, new_run_id
+from anabranch.futures.testing._functions import Tally, same
+
+T = TypeVar("T")
+
+#: How long one behaviour may take, in seconds: long enough for a cluster to start on a busy
+#: machine, and for a lost worker to be missed.
+TIME_LIMIT: Final = 120.0
+
+#: Which runners cannot show a behaviour, each with the reason: by how their tasks relate in time,
+#: or by their names, such as ``"dask"``.
+Reasons: TypeAlias = Mapping[ConcurrencyType | str, str]
 
 
 @final
@@ -46,6 +72,27 @@ class Subject:
         """How the tasks of the runner relate in time."""
         return self.make().concurrency_type
 
+    @property
+    def name(self) -> str:
+        """The runner's short name."""
+        return self.make().name
+
+    def give_up(self) -> None:
+        """Do without the started runner, which has lost a run, and may never end.
+
+        The next behaviour has another one. This one is left by an exception, in a thread of its
+        own that nobody waits for.
+        """
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            threading.Thread(target=_leave_by_error, args=(runner,), daemon=True).start()
+
+    def leave(self) -> None:
+        """Leave the started runner, if there is one; the next behaviour has another."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.__exit__(None, None, None)
+
     def __enter__(self) -> Self:
         return self
 
@@ -55,9 +102,13 @@ class Subject:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            runner.__exit__(None, None, None)
+        self.leave()
+
+
+def _leave_by_error(runner: TaskRunner) -> None:
+    error = TimeoutError("a behaviour did not end")
+    with suppress(BaseException):  # It is broken in any case.
+        runner.__exit__(type(error), error, None)
 
 
 @final
@@ -68,12 +119,16 @@ class Behaviour:
     Attributes:
         name: What it does, as one sentence.
         check: Raises AssertionError if the runner does not.
-        not_for: The kinds of runners that truly cannot, each with the reason.
+        not_for: The runners that cannot, by their kinds or their names, each with the reason.
     """
 
     name: str
     check: Callable[[Subject], None]
-    not_for: Mapping[ConcurrencyType, str] = {}
+    not_for: Reasons = MappingProxyType({})
+
+    def reason_against(self, subject: Subject) -> str | None:
+        """Return why a runner cannot show this; None if it can."""
+        return self.not_for.get(subject.name) or self.not_for.get(subject.concurrency_type)
 
     def __str__(self) -> str:
         return self.name
@@ -95,39 +150,78 @@ class Verdict:
     details: str = ""
 
 
-def judge(behaviour: Behaviour, subject: Subject) -> Verdict:
-    """Check one behaviour of one runner."""
-    reason = behaviour.not_for.get(subject.concurrency_type)
+def judge(behaviour: Behaviour, subject: Subject, *, time_limit: float = TIME_LIMIT) -> Verdict:
+    """Check one behaviour of one runner.
+
+    The check is made in a thread of its own, which is given up if the runner loses a run that the
+    check waits for.
+
+    Args:
+        behaviour: What to check.
+        subject: The runner.
+        time_limit: How long it may take, in seconds.
+    """
+    reason = behaviour.reason_against(subject)
     if reason is not None:
         return Verdict(behaviour, "-", reason)
+    verdicts: SimpleQueue[Verdict] = SimpleQueue()
+
+    def check() -> None:
+        try:
+            behaviour.check(subject)
+        except BaseException:  # Whatever is raised is what is reported.
+            verdicts.put(Verdict(behaviour, "no", traceback.format_exc()))
+        else:
+            verdicts.put(Verdict(behaviour, "yes"))
+
+    thread = threading.Thread(target=check, name=f"check: {behaviour}", daemon=True)
+    thread.start()
     try:
-        behaviour.check(subject)
-    except Exception:  # Whatever is raised is what is reported.
-        return Verdict(behaviour, "no", traceback.format_exc())
-    return Verdict(behaviour, "yes")
+        verdict = verdicts.get(timeout=time_limit)
+    except Empty:
+        subject.give_up()
+        where = _stack_of(thread)
+        return Verdict(behaviour, "no", f"It did not end within {time_limit:g} s:\n{where}")
+    thread.join()
+    return verdict
 
 
-def judge_all(behaviours: Iterable[Behaviour], make: Callable[[], TaskRunner]) -> list[Verdict]:
+def _stack_of(thread: threading.Thread) -> str:
+    frame = sys._current_frames().get(thread.ident or 0)
+    return "" if frame is None else "".join(traceback.format_stack(frame))
+
+
+def judge_all(
+    behaviours: Iterable[Behaviour],
+    make: Callable[[], TaskRunner],
+    *,
+    time_limit: float = TIME_LIMIT,
+) -> list[Verdict]:
     """Check a table of behaviours of one runner, which is started once.
 
     Args:
         behaviours: The table.
         make: Makes a runner that has not been started.
+        time_limit: How long each of them may take, in seconds.
     """
     with Subject(make) as subject:
-        return [judge(behaviour, subject) for behaviour in behaviours]
+        return [judge(behaviour, subject, time_limit=time_limit) for behaviour in behaviours]
 
 
 def report(verdicts: Mapping[str, Iterable[Verdict]]) -> str:
-    """Return a Markdown table of behaviours by runner.
+    """Return a Markdown table of behaviours by runner, with the reasons of those who cannot.
 
     Args:
         verdicts: For each runner's name, what `judge_all` returned.
     """
     rows: dict[str, dict[str, str]] = {}
+    reasons: dict[str, int] = {}
     for runner, column in verdicts.items():
         for verdict in column:
-            rows.setdefault(verdict.behaviour.name, {})[runner] = verdict.outcome
+            outcome = verdict.outcome
+            if outcome == "-":
+                outcome = f"- ({reasons.setdefault(verdict.details, len(reasons) + 1)})"
+            rows.setdefault(verdict.behaviour.name, {})[runner] = outcome
     lines = [
         "| behaviour | " + " | ".join(verdicts) + " |",
         "|---|" + "---|" * len(verdicts),
@@ -136,6 +230,9 @@ def report(verdicts: Mapping[str, Iterable[Verdict]]) -> str:
         lines.append(
             f"| {name} | " + " | ".join(outcomes.get(each, "") for each in verdicts) + " |"
         )
+    if reasons:
+        lines.append("")
+        lines.extend(f"{number}. {reason}" for reason, number in reasons.items())
     return "\n".join(lines)
 
 
@@ -167,8 +264,24 @@ class _Raises:
 
 
 #: For behaviours of runs that go on while the test looks.
-NOT_IN_PLACE: Final = {
+NOT_IN_PLACE: Final[Reasons] = {
     ConcurrencyType.SEQUENTIAL: "its submit returns when the run has ended, in sync code"
+}
+
+#: For behaviours of processes that runs execute in.
+ONLY_IN_PARALLEL: Final[Reasons] = {
+    ConcurrencyType.SEQUENTIAL: "its runs execute in this process",
+    ConcurrencyType.CONCURRENT: "its runs execute in this process",
+}
+
+#: For behaviours of runs that are seen to be running.
+TELLS_LATE: Final[Reasons] = {
+    "ray": "Ray tells that a run has started when it has ended; until then it is Pending"
+}
+
+#: For behaviours of runs that submit others.
+NOT_BUILT_YET: Final[Reasons] = {
+    ConcurrencyType.PARALLEL: "not built yet: submitting from a run in another process",
 }
 
 
@@ -178,7 +291,7 @@ def registrar(
     """Return a decorator that puts checks into a table, with their names."""
 
     def behaviour(
-        name: str, not_for: Mapping[ConcurrencyType, str] | None = None
+        name: str, not_for: Reasons | None = None
     ) -> Callable[[Callable[[Subject], None]], Callable[[Subject], None]]:
         def register(check: Callable[[Subject], None]) -> Callable[[Subject], None]:
             rows.append(Behaviour(name, check, not_for or {}))
@@ -189,13 +302,104 @@ def registrar(
     return behaviour
 
 
+class ItemOptions(TypedDict, total=False):
+    """What `make_item` takes besides a call."""
+
+    wait_for: tuple[object, ...]
+    backend: Backend | None
+    retry: RetryPolicy
+    time_limit: float | None
+    listener: Listener | None
+
+
 def submit_after(subject: Subject, upstream: Future[Any], *args: object) -> Future[Any]:
     """Submit `same` to run after another run, whose value it does not get."""
-    run = TaskRun(new_run_id(), "later", "same")
-    return subject.runner.dispatch(make_item(same, args, {}, task_run=run, wait_for=(upstream,)))
+    return dispatch(subject, same, *args, wait_for=(upstream,))
+
+
+def dispatch(
+    subject: Subject,
+    function: Callable[..., object],
+    /,
+    *args: object,
+    **options: Unpack[ItemOptions],
+) -> Future[Any]:
+    """Submit a function with the options of `make_item`."""
+    return dispatch_to(subject.runner, function, *args, **options)
+
+
+def dispatch_to(
+    runner: TaskRunner,
+    function: Callable[..., object],
+    /,
+    *args: object,
+    **options: Unpack[ItemOptions],
+) -> Future[Any]:
+    """Submit a function to this runner, with the options of `make_item`."""
+    run_id = new_run_id()
+    name = getattr(function, "__name__", "function")
+    run = TaskRun(run_id, f"{name}-{run_id[-8:]}", name)
+    return runner.dispatch(make_item(function, args, {}, task_run=run, **options))
 
 
 def run_on_each_loop(main: Callable[[], Awaitable[None]]) -> None:
     """Run an async check on trio and on asyncio."""
     for backend in ("trio", "asyncio"):
         anyio.run(main, backend=backend)
+
+
+@contextmanager
+def new_tally() -> Iterator[Tally]:
+    """Make a tally that lasts as long as the context."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        yield Tally(str(Path(folder) / "tally"))
+
+
+def assert_vanishes(reference: weakref.ref[T], what: str) -> None:
+    """Assert that nothing refers to an object any more, as soon as those who did are through."""
+    gone = threading.Event()
+    if (value := reference()) is not None:
+        weakref.finalize(value, gone.set)
+        del value
+        for _ in range(_LOOKS):
+            gc.collect()
+            if gone.wait(_PATIENCE / _LOOKS):
+                break
+    assert reference() is None, f"{what} is kept"
+
+
+_LOOKS: Final = 100
+
+#: How long something that should happen at once may take, in seconds.
+_PATIENCE: Final = 10.0
+
+
+@final
+class Listening:
+    """Notes what a run becomes, for `dispatch`; a listener, called in this process.
+
+    Attributes:
+        states: What it has become, as it comes.
+    """
+
+    def __init__(self) -> None:
+        self.states: SimpleQueue[Running | Retrying] = SimpleQueue()
+
+    def __call__(self, run: TaskRun, state: Running | Retrying) -> None:
+        self.states.put(state)
+
+    def next(self) -> Running | Retrying:
+        """Wait for what it becomes next, and return that."""
+        return self.states.get(timeout=_PATIENCE)
+
+    def until_running(self, subject: Subject) -> None:
+        """Wait until it has become Running, if the runner tells that while it is."""
+        if subject.name not in TELLS_LATE:
+            assert isinstance(self.next(), Running)
+
+    def names(self) -> list[str]:
+        """Return the names of what it has become so far, and forget them."""
+        found = []
+        while not self.states.empty():
+            found.append(self.states.get().name)
+        return found

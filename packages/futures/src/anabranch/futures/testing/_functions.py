@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextvars
 import dataclasses
+import os
+import time
 from collections.abc import Mapping
+from typing import Any, Final, final
 
+import anyio
 import anyio.lowlevel
 import attrs
 
+from anabranch.futures import Failed, Future, State, TaskRunner
+from anabranch.futures.runner import current_scope, running_loop
 from anabranch.futures.testing._gate import Ticket
 
 
@@ -96,3 +103,229 @@ class StubbornError(Exception):
 def fail_stubbornly() -> int:
     """Raise an exception that does not pickle."""
     raise StubbornError("this", "that")
+
+
+# ---------------------------------------------------------------------------- attempts
+
+
+@final
+@attrs.frozen
+class Tally:
+    """Counts what happens in all the processes of this machine; picklable.
+
+    Attributes:
+        path: A file that does not exist yet.
+    """
+
+    path: str
+
+    def add(self, word: str = "") -> int:
+        """Add a line, with the time, and return how many there are."""
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(f"{time.monotonic()} {word}\n")
+        return len(self.lines())
+
+    def lines(self) -> list[str]:
+        """Return the lines."""
+        if not os.path.exists(self.path):
+            return []
+        with open(self.path, encoding="utf-8") as file:
+            return file.read().splitlines()
+
+    def times(self) -> list[float]:
+        """Return when each was added, in seconds of a clock that all processes share."""
+        return [float(line.split()[0]) for line in self.lines()]
+
+    def words(self) -> list[str]:
+        """Return what was added."""
+        return [line.split(" ", 1)[1] for line in self.lines()]
+
+    def __len__(self) -> int:
+        return len(self.lines())
+
+
+def try_until(tally: Tally, number: int) -> int:
+    """Raise a LookupError until the attempt of this number."""
+    attempt = tally.add()
+    if attempt < number:
+        raise LookupError(f"attempt {attempt} failed")
+    return attempt
+
+
+async def try_until_async(tally: Tally, number: int) -> int:
+    """Raise a LookupError until the attempt of this number."""
+    await anyio.lowlevel.checkpoint()
+    return try_until(tally, number)
+
+
+def tell_attempt(tally: Tally) -> list[int]:
+    """Fail once, then return the number of the attempt as the run sees it."""
+    tally.add(str(_attempt()))
+    if len(tally) < 2:
+        raise LookupError("the first attempt fails")
+    return [int(word) for word in tally.words()]
+
+
+def _attempt() -> int:
+    scope = current_scope.get()
+    return 0 if scope is None else scope.context.attempt
+
+
+def note_and_fail(tally: Tally) -> int:
+    """Raise a ValueError."""
+    tally.add()
+    raise ValueError("not to be tried again")
+
+
+def is_lookup_error(state: State[object]) -> bool:
+    """Whether a run ended so, for a retry policy."""
+    return isinstance(state, Failed) and isinstance(state.exception, LookupError)
+
+
+def break_condition(state: State[object]) -> bool:
+    """Raise, as a condition of a retry policy."""
+    raise ZeroDivisionError("the condition is broken")
+
+
+def growing_delay(retry: int) -> float:
+    """Return a delay for a retry, in seconds."""
+    return 0.02 * retry
+
+
+def exit_with(tally: Tally, kind: str) -> int:
+    """Raise SystemExit or KeyboardInterrupt."""
+    tally.add()
+    raise SystemExit(3) if kind == "SystemExit" else KeyboardInterrupt
+
+
+def lose_process(tally: Tally, until: int = 1000) -> int:
+    """End the process that this is executed in, until the attempt of this number."""
+    attempt = tally.add()
+    if attempt < until:
+        os._exit(1)
+    return attempt
+
+
+def lose_then_fail(tally: Tally) -> int:
+    """End the process at the first attempt, fail at the second, and succeed at the third."""
+    attempt = tally.add()
+    if attempt == 1:
+        os._exit(1)
+    if attempt == 2:
+        raise LookupError("the second attempt fails")
+    return attempt
+
+
+# ---------------------------------------------------------------------------- time limits
+
+
+async def sleep_noted(tally: Tally) -> int:
+    """Sleep until cancelled, and note that."""
+    tally.add("started")
+    try:
+        await anyio.sleep_forever()
+    finally:
+        tally.add("stopped")
+    return 0
+
+
+async def sleep_at(ticket: Ticket, tally: Tally) -> int:
+    """Announce this run at a gate, then sleep until cancelled, and note that."""
+    await anyio.to_thread.run_sync(_announce, ticket)
+    return await sleep_noted(tally)
+
+
+def _announce(ticket: Ticket) -> None:
+    ticket.announce()
+
+
+def hang_once(ticket: Ticket, tally: Tally) -> int:
+    """Wait at a gate at the first attempt, and succeed at the second."""
+    if tally.add() == 1:
+        ticket.wait()
+    return len(tally)
+
+
+# ---------------------------------------------------------------------------- where it runs
+
+#: Set around a submission.
+VARIABLE: Final[contextvars.ContextVar[str]] = contextvars.ContextVar("VARIABLE", default="unset")
+
+
+def variable() -> str:
+    """Return what the run sees in a context variable."""
+    return VARIABLE.get()
+
+
+async def library() -> str:
+    """Return which event loop this runs on."""
+    loop = running_loop()
+    return "none" if loop is None else loop.backend
+
+
+class Thing:
+    """What weak references can refer to; picklable."""
+
+
+def make_thing() -> Thing:
+    """Return a thing."""
+    return Thing()
+
+
+def take_thing(thing: Thing) -> int:
+    """Take a thing."""
+    return 1
+
+
+def end_in(state: object) -> object:
+    """Return a state."""
+    return state
+
+
+# ---------------------------------------------------------------------------- runs of runs
+
+
+def runner_of_run() -> TaskRunner:
+    """Return the runner that the calling run may submit to."""
+    scope = current_scope.get()
+    assert scope is not None, "this is inside a run"
+    assert scope.runner is not None, "a run may submit others"
+    return scope.runner
+
+
+def submit_and_wait(number: int) -> int:
+    """Submit a run, and wait for it."""
+    return runner_of_run().submit(add, number, 1).result()
+
+
+def submit_and_return(number: int) -> Future[int]:
+    """Submit a run, and return its future."""
+    return runner_of_run().submit(add, number, 1)
+
+
+def submit_and_leave(ticket: Ticket) -> int:
+    """Submit a run that waits at a gate, and do not wait for it."""
+    runner_of_run().submit(wait_at, ticket)
+    return 1
+
+
+def descend(depth: int) -> int:
+    """Submit a run that does the same, and wait for it, so many deep."""
+    return 0 if depth == 0 else 1 + runner_of_run().submit(descend, depth - 1).result()
+
+
+def submit_dependants(ticket: Ticket, tally: Tally) -> Any:  # noqa: ANN401 - never returned
+    """Submit a run behind one that waits at a gate, and wait for both."""
+    runner = runner_of_run()
+    first = runner.submit(wait_at, ticket)
+    return runner.submit(note, tally, first).result()
+
+
+def note(tally: Tally, value: object = None) -> int:
+    """Take note of having been started."""
+    return tally.add()
+
+
+def tally_word(tally: Tally, word: str) -> int:
+    """Take note of having been started, with a word."""
+    return tally.add(word)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self, final
 
@@ -22,6 +23,11 @@ class Ticket:
     """
 
     port: int
+
+    def announce(self) -> None:
+        """Announce this run at the gate, and go on."""
+        with suppress(ConnectionError), socket.create_connection(("127.0.0.1", self.port)):
+            pass
 
     def wait(self) -> None:
         """Announce this run at the gate, and wait until the gate is opened."""
@@ -55,6 +61,13 @@ class Gate:
         """Wait until one more run has come to the gate."""
         connection, _ = self._server.accept()
         self._waiting.append(connection)
+
+    def await_departure(self) -> None:
+        """Wait until a run that has come to the gate is gone from there: it has been stopped."""
+        connection = self._waiting[-1]
+        connection.settimeout(_PATIENCE)
+        with suppress(ConnectionError):  # It went without a goodbye.
+            connection.recv(1)  # Nothing is ever sent: it returns when the other side is gone.
 
     def open(self) -> None:
         """Let those waiting, and all who come later, go on."""

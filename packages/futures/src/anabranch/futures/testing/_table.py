@@ -4,8 +4,22 @@ from __future__ import annotations
 
 from typing import Final
 
-from anabranch.futures.testing import _results, _starting, _waiting
+from anabranch.futures.testing import (
+    _attempts,
+    _nested,
+    _progress,
+    _results,
+    _starting,
+    _waiting,
+)
 from anabranch.futures.testing._behaviour import Behaviour
 
 #: What every task runner must do.
-BEHAVIOURS: Final[tuple[Behaviour, ...]] = (*_results.ROWS, *_waiting.ROWS, *_starting.ROWS)
+BEHAVIOURS: Final[tuple[Behaviour, ...]] = (
+    *_results.ROWS,
+    *_attempts.ROWS,
+    *_progress.ROWS,
+    *_waiting.ROWS,
+    *_nested.ROWS,
+    *_starting.ROWS,
+)
