@@ -299,7 +299,7 @@ class TestOutOfTime:
         self, clock: VirtualClock, release: threading.Event, runner: TaskRunner
     ) -> None:
         """Nothing waits for what an abandoned task has submitted, however deep."""
-        futures = []
+        futures: list[Future[object]] = []
 
         @task
         def parent(depth: int) -> None:
