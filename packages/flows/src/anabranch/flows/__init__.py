@@ -1,7 +1,7 @@
 """Flows and tasks: functions turned into tracked runs, on the task runner of your choice."""
 # The layers, bottom up: _exceptions, _names, _logging, _tags, _mapping | _rows, _printing,
-# _run_names, _hooks, _validation, _places | _tag_limits | _options, _task_function, _streams |
-# _runnable | _mappable | _flow_run | _branch, _context, _flow_hooks, _subflow | _task, _flow |
+# _run_names, _hooks, _validation, _places | _tag_limits, _subflow_run | _accounts, _options,
+# _task_function, _streams | _runnable | _mappable | _flow_run | _branch, _context, _flow_hooks, _subflow | _task, _flow |
 # _decorators.
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from anabranch.futures import (
     Future,
     FutureList,
     Pending,
+    RetryCondition,
+    RetryDelay,
     Retrying,
     RunCancelledError,
     Running,
@@ -42,6 +44,7 @@ from anabranch.futures import (
     UpstreamFailedError,
     allow_failure,
     as_completed,
+    exponential_backoff,
     gather,
     lift,
     quote,
@@ -74,6 +77,8 @@ __all__ = [
     "FutureList",
     "ParameterError",
     "Pending",
+    "RetryCondition",
+    "RetryDelay",
     "Retrying",
     "RunCancelledError",
     "RunFormatter",
@@ -97,6 +102,7 @@ __all__ = [
     "allow_failure",
     "as_completed",
     "branch",
+    "exponential_backoff",
     "flow",
     "flow_run",
     "gather",

@@ -18,17 +18,27 @@ from anabranch.flows._flow_hooks import (
     tell_start,
     tell_start_async,
 )
-from anabranch.flows._flow_run import ActiveFlowRun, SubflowRun
+from anabranch.flows._flow_run import ActiveFlowRun
 from anabranch.flows._hooks import Hooks
 from anabranch.flows._names import docstring, flow_name, function_name
 from anabranch.flows._options import FlowOptions, check_options, retry_policy, time_limit
 from anabranch.flows._run_names import RunNamer
 from anabranch.flows._runnable import Async, Runnable, Sync, WaitFor
 from anabranch.flows._subflow import submit_flow
+from anabranch.flows._subflow_run import SubflowRun
 from anabranch.flows._task_function import TaskFunction, lookup
 from anabranch.flows._termination import terminable, terminable_async
 from anabranch.flows._validation import ParameterValidator
-from anabranch.futures import Cancelled, Future, State, TaskRun, TaskRunner, WorkItem
+from anabranch.futures import (
+    Cancelled,
+    Future,
+    Retrying,
+    Running,
+    State,
+    TaskRun,
+    TaskRunner,
+    WorkItem,
+)
 from anabranch.futures.runner import (
     CallSignature,
     EventLoop,
@@ -199,13 +209,25 @@ class Flow(Sync[P, R_co], BaseFlow[P, R_co]):
         return self._run(self._new_run(args, resolved), args, resolved)
 
     def _run(
-        self, run: ActiveFlowRun, args: tuple[object, ...], kwargs: dict[str, object]
+        self,
+        run: ActiveFlowRun,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        future: SubflowRun[R_co] | None = None,
     ) -> State[R_co]:
+        def progress(state: Running | Retrying) -> None:
+            if future is not None:
+                future.note_progress(state)
+            if isinstance(state, Retrying):
+                run.log_retry(state)
+            else:
+                tell_start(self, self._hooks, run)
+
         with terminable(), held_clock(), followed(self, self._hooks, run), run.accounted():
             tell_start(self, self._hooks, run)
             args, kwargs = self._validated(args, kwargs)
             body = partial(self._call, run, args, kwargs)
-            run.state = drive_flow(run, body, self._retry, self._time_limit)
+            run.state = drive_flow(run, body, self._retry, self._time_limit, progress)
         return cast("State[R_co]", run.state)
 
     def _submit(
@@ -215,7 +237,7 @@ class Flow(Sync[P, R_co], BaseFlow[P, R_co]):
         run = self._new_run(args, kwargs, is_submitted=True)
         future: SubflowRun[R_co] = SubflowRun(run)
         item = self._item(args, kwargs, wait_for, future.task_run)
-        submit_flow(future, item, partial(self._run, run))
+        submit_flow(future, item, partial(self._run, run, future=future))
         follow_unstarted(self, self._hooks, run, future)
         return future
 
@@ -244,8 +266,20 @@ class AsyncFlow(Async[P, R_co], BaseFlow[P, R_co]):
         return await self._run(self._new_run(args, resolved), args, resolved)
 
     async def _run(
-        self, run: ActiveFlowRun, args: tuple[object, ...], kwargs: dict[str, object]
+        self,
+        run: ActiveFlowRun,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        future: SubflowRun[R_co] | None = None,
     ) -> State[R_co]:
+        async def progress(state: Running | Retrying) -> None:
+            if future is not None:
+                future.note_progress(state)
+            if isinstance(state, Retrying):
+                run.log_retry(state)
+            else:
+                await tell_start_async(self, self._hooks, run)
+
         with terminable_async(), watched_loop():
             async with followed_async(self, self._hooks, run):
                 with run.accounted():
@@ -255,7 +289,9 @@ class AsyncFlow(Async[P, R_co], BaseFlow[P, R_co]):
                         "Callable[[], Coroutine[Any, Any, object]]",
                         partial(self._call, run, args, kwargs),
                     )
-                    run.state = await drive_flow_async(run, body, self._retry, self._time_limit)
+                    run.state = await drive_flow_async(
+                        run, body, self._retry, self._time_limit, progress
+                    )
         return cast("State[R_co]", run.state)
 
     def _submit(
@@ -270,7 +306,7 @@ class AsyncFlow(Async[P, R_co], BaseFlow[P, R_co]):
             loop = cast("EventLoop", running_loop())
             with anyio.CancelScope() as scope:
                 future.stop_with(partial(loop.call_soon, scope.cancel))
-                return await self._run(run, args, kwargs)
+                return await self._run(run, args, kwargs, future)
             return Cancelled(message="The run was cancelled while it was running.")
 
         backend = run.runner.backend or default_backend()

@@ -8,8 +8,19 @@ from typing import Any, TypeAlias, cast
 import anyio
 import anyio.to_thread
 
-from anabranch.flows._flow_run import ActiveFlowRun, Outcome, outcomes_in, values_to_fetch
-from anabranch.futures import Completed, Failed, Future, RetryPolicy, State, TimedOut
+from anabranch.flows._accounts import Outcome, outcomes_in, values_to_fetch
+from anabranch.flows._flow_run import ActiveFlowRun
+from anabranch.futures import (
+    Cancelled,
+    Completed,
+    Failed,
+    Future,
+    Retrying,
+    RetryPolicy,
+    Running,
+    State,
+    TimedOut,
+)
 from anabranch.futures.runner import (
     Attempt,
     Delay,
@@ -17,8 +28,6 @@ from anabranch.futures.runner import (
     lifecycle,
     limit_by_thread,
     limited_async,
-    sleep,
-    sleep_async,
     state_of_error,
     timed_out,
 )
@@ -27,12 +36,21 @@ from anabranch.futures.runner import (
 Body: TypeAlias = Callable[[], object]
 
 
+#: Is told that the run waits for another attempt, and then that it makes it.
+Progress: TypeAlias = Callable[[Running | Retrying], None]
+AsyncProgress: TypeAlias = Callable[[Running | Retrying], Awaitable[None]]
+
+
 class _OutOfTime(BaseException):
     """Leaves the runner of an attempt in a hurry, as Ctrl-C does."""
 
 
 def drive_flow(
-    run: ActiveFlowRun, body: Body, retry: RetryPolicy, time_limit: float | None
+    run: ActiveFlowRun,
+    body: Body,
+    retry: RetryPolicy,
+    time_limit: float | None,
+    progress: Progress,
 ) -> State[Any]:
     """Run a sync flow in the calling thread, with as many attempts as it takes.
 
@@ -41,6 +59,7 @@ def drive_flow(
         body: Calls its function.
         retry: When it is tried again.
         time_limit: How long each attempt may take, in seconds.
+        progress: Told of each attempt but the first, and of the delay before it.
 
     Returns:
         How the run ended. All that it submitted has ended as well.
@@ -49,11 +68,19 @@ def drive_flow(
     command = next(steps)
     while True:
         if isinstance(command, Delay):
-            run.log_retry(command.state)
-            sleep(command.seconds)
+            progress(command.state)
+            run.rest(command.seconds)
             command = steps.send(None)
         assert isinstance(command, Attempt), "a delay is followed by an attempt"
-        state = _attempt(run, body, command)
+        if run.is_unwanted():
+            return _cancelled_before(command)
+        run.begin_attempt(command.number)
+        try:
+            if command.number > 1:
+                progress(Running())
+            state = _attempt(run, body, command)
+        finally:
+            run.end_attempt()
         if run.is_unwanted():
             return state
         try:
@@ -63,21 +90,21 @@ def drive_flow(
 
 
 def _attempt(run: ActiveFlowRun, body: Body, attempt: Attempt) -> State[Any]:
-    run.begin_attempt(attempt.number)
-    is_left = False
+    is_inside = False
 
     def finish() -> tuple[object, list[Outcome]]:
-        nonlocal is_left
+        nonlocal is_inside
+        is_inside = True
         try:
             returned = body()
-            run.scope.join()
-            outcomes = outcomes_in(returned)
-            for outcome in outcomes:
-                if isinstance(outcome, Future):
-                    outcome.join()
-            return returned, outcomes
         finally:
-            is_left = True
+            is_inside = False
+        run.scope.join()
+        outcomes = outcomes_in(returned)
+        for outcome in outcomes:
+            if isinstance(outcome, Future):
+                outcome.join()
+        return returned, outcomes
 
     try:
         with run.runner:
@@ -85,24 +112,27 @@ def _attempt(run: ActiveFlowRun, body: Body, attempt: Attempt) -> State[Any]:
                 if attempt.time_limit is None:
                     returned, outcomes = finish()
                 else:
-                    returned, outcomes = _in_time(finish, attempt.time_limit)
-            state = run.conclude(returned, outcomes)
+                    returned, outcomes = _in_time(run, finish, attempt.time_limit)
+            state = run.accounts.conclude(returned, outcomes)
             for value in values_to_fetch(outcomes):
                 value.result()
     except _OutOfTime:
         run.scope.join_or_abandon()  # Only subflows may be left.
-        if not is_left:
-            run.log_abandoned_body()
         return _timed_out(run, attempt)
     except Exception as error:  # Whatever the body raised, the runner has ended its runs by now.
         run.scope.join()  # As above.
         return Failed(error, message=describe(error))
+    finally:
+        if is_inside:  # In another thread: it is out of time, or this one was interrupted.
+            run.log_abandoned_body()
     return state
 
 
 def _in_time(
-    finish: Callable[[], tuple[object, list[Outcome]]], seconds: float
+    run: ActiveFlowRun, finish: Callable[[], tuple[object, list[Outcome]]], seconds: float
 ) -> tuple[object, list[Outcome]]:
+    run.scope.has_deadline = True
+
     def captured() -> State[Any]:
         try:
             return Completed(finish())
@@ -120,17 +150,26 @@ async def drive_flow_async(
     body: Callable[[], Awaitable[object]],
     retry: RetryPolicy,
     time_limit: float | None,
+    progress: AsyncProgress,
 ) -> State[Any]:
     """Run an async flow in the calling async task; see `drive_flow`."""
     steps = lifecycle(retry, time_limit)
     command = next(steps)
     while True:
         if isinstance(command, Delay):
-            run.log_retry(command.state)
-            await sleep_async(command.seconds)
+            await progress(command.state)
+            await run.rest_async(command.seconds)
             command = steps.send(None)
         assert isinstance(command, Attempt), "a delay is followed by an attempt"
-        state = await _attempt_async(run, body, command)
+        if run.is_unwanted():
+            return _cancelled_before(command)
+        run.begin_attempt(command.number)
+        try:
+            if command.number > 1:
+                await progress(Running())
+            state = await _attempt_async(run, body, command)
+        finally:
+            run.end_attempt()
         if run.is_unwanted():
             return state
         try:
@@ -142,8 +181,6 @@ async def drive_flow_async(
 async def _attempt_async(
     run: ActiveFlowRun, body: Callable[[], Awaitable[object]], attempt: Attempt
 ) -> State[Any]:
-    run.begin_attempt(attempt.number)
-
     async def finish() -> tuple[object, list[Outcome]]:
         returned = await body()
         await run.scope.join_async()
@@ -159,11 +196,8 @@ async def _attempt_async(
                 if attempt.time_limit is None:
                     returned, outcomes = await finish()
                 else:
-                    finished = await limited_async(finish, attempt.time_limit)
-                    if finished is None:
-                        raise _OutOfTime
-                    returned, outcomes = finished
-            state = run.conclude(returned, outcomes)
+                    returned, outcomes = await _in_time_async(finish, attempt.time_limit)
+            state = run.accounts.conclude(returned, outcomes)
             for value in values_to_fetch(outcomes):
                 await anyio.to_thread.run_sync(value.result)
     except _OutOfTime:
@@ -174,6 +208,26 @@ async def _attempt_async(
             await run.scope.join_async()  # As above.
         return Failed(error, message=describe(error))
     return state
+
+
+async def _in_time_async(
+    finish: Callable[[], Awaitable[tuple[object, list[Outcome]]]], seconds: float
+) -> tuple[object, list[Outcome]]:
+    async def captured() -> State[Any]:
+        try:
+            return Completed(await finish())
+        except Exception as error:  # Raised again, unless the time was over by then.
+            return state_of_error(error)
+
+    state = await limited_async(captured, seconds)
+    if state is None:
+        raise _OutOfTime
+    return cast("tuple[object, list[Outcome]]", state.result())
+
+
+def _cancelled_before(attempt: Attempt) -> Cancelled:
+    when = "before it started" if attempt.number == 1 else "between two attempts"
+    return Cancelled(message=f"The run was cancelled {when}.")
 
 
 def _timed_out(run: ActiveFlowRun, attempt: Attempt) -> TimedOut:

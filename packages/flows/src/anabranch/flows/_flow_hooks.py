@@ -8,8 +8,9 @@ from functools import partial
 
 import anyio
 
-from anabranch.flows._flow_run import ActiveFlowRun, SubflowRun
+from anabranch.flows._flow_run import ActiveFlowRun
 from anabranch.flows._hooks import Hooks
+from anabranch.flows._subflow_run import SubflowRun
 from anabranch.futures import Cancelled, Future, Running
 from anabranch.futures.runner import current_scope
 
@@ -34,7 +35,7 @@ def followed(flow: object, hooks: Hooks | None, run: ActiveFlowRun) -> Iterator[
 
 
 def tell_start(flow: object, hooks: Hooks | None, run: ActiveFlowRun) -> None:
-    """Call the hooks for the start of a run."""
+    """Call the hooks for the start of an attempt."""
     if hooks is not None:
         with _in_scope_of(run):
             hooks.call(flow, run.flow_run, Running(), run.runner.backend)

@@ -42,7 +42,7 @@ TaskRunningHook: TypeAlias = Callable[[Any, TaskRun, Running], object]
 FlowHook: TypeAlias = Callable[[Any, FlowRun, State[Any]], object]
 #: One or several of them.
 FlowHooks: TypeAlias = FlowHook | Iterable[FlowHook]
-#: Called with the flow, the run and its state, when it starts.
+#: Called with the flow, the run and the state of an attempt that starts.
 FlowRunningHook: TypeAlias = Callable[[Any, FlowRun, Running], object]
 
 Hook: TypeAlias = Callable[[object, TaskRun | FlowRun, "State[Any] | Unfinished"], object]

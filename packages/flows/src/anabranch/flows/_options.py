@@ -102,9 +102,9 @@ class FlowOptions(TypedDict, total=False):
             pydantic.
         backend: The event loop beside a sync flow, ``"trio"`` (default) or ``"asyncio"``. An async
             flow runs in the caller's.
-        on_running: What to call when a run starts: a hook or several, each called with the flow,
-            the `FlowRun` and the state. Hooks may be async. What they raise is logged, and harms
-            nothing.
+        on_running: What to call when an attempt of a run starts: a hook or several, each called
+            with the flow, the `FlowRun` and the state. Hooks may be async. What they raise is
+            logged, and harms nothing.
         on_completion: What to call when a run has completed.
         on_failure: What to call when a run has failed or timed out.
         on_crashed: What to call when a run has crashed.

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from anabranch.flows._flow_run import SubflowRun
+from anabranch.flows._subflow_run import SubflowRun
 from anabranch.futures import Cancelled, Future, NotSubmittableError, State, WorkItem
 from anabranch.futures.runner import (
     Hold,
@@ -65,7 +65,7 @@ def submit_flow(
                 hold.end()
 
     def start() -> None:
-        if future.set_running() and item.variables is not None:
+        if future.start() and item.variables is not None:
             item.variables.run(mark_library, None)
             # From now on, whatever the submitter's own hold does.
             hold = new_hold(current_clock.of(item.variables))
@@ -74,6 +74,7 @@ def submit_flow(
                 target=item.variables.run, args=(execute, hold), name=thread_name, daemon=True
             ).start()
 
-    when_ready(item, start, future.set_final)
+    # Before it can start, so that Ctrl-C cannot leave it behind.
     scope.adopt(future)
+    when_ready(item, start, future.set_final)
     return future

@@ -21,6 +21,7 @@ from typing import (
     overload,
 )
 
+from anabranch.flows._accounts import accounts_of
 from anabranch.flows._flow_run import ActiveFlowRun, owner_of
 from anabranch.flows._hooks import HOOKS_OUTSIDE_FLOWS, Hooks, HookThread
 from anabranch.flows._logging import log_flow_run, log_task_run
@@ -376,7 +377,6 @@ class AsyncTask(Async[P, R_co], BaseTask[P, R_co]):
         item = self._item_here(args, kwargs, scope)
         for upstream in (*item.upstreams, *item.tolerated):
             await upstream.join_async()
-        run = item.task_run
         state: State[R_co] = Cancelled(message="The run was cancelled while it was running.")
         try:
             if (failure := upstream_failure(item)) is not None:
@@ -428,9 +428,9 @@ def _log_retry(run: TaskRun, flow_run: FlowRun | None, state: Running | Retrying
 
 
 def _note_end(item: WorkItem[R], scope: RunScope | None, state: State[object]) -> None:
-    owner = None if scope is None else owner_of(scope)
-    if owner is not None:
-        owner.note_end(item.task_run, state)
+    accounts = accounts_of(scope)
+    if accounts is not None:
+        accounts.note_end(item.task_run, state)
 
 
 def _futures(name: str, wait_for: object) -> tuple[Future[object], ...]:

@@ -19,43 +19,69 @@ EXIT_CODE: Final = 128 + signal.SIGTERM
 
 @final
 class _Receiver:
-    """A signal handler that passes SIGTERM on to one flow run, once."""
+    """What SIGTERM does to one flow run, once: the way out survives a second one.
 
-    def __init__(self, terminate: Callable[[], object]) -> None:
-        self._terminate = terminate
-        self._was_called = False
+    Args:
+        cancel: Has the run cancelled by its event loop; None for a sync flow.
+    """
 
-    def __call__(self, signal_number: int, frame: FrameType | None) -> None:
-        if not self._was_called:  # The way out survives a second one.
-            self._was_called = True
-            self._terminate()
+    def __init__(self, cancel: Callable[[], object] | None) -> None:
+        self._cancel = cancel
+        self.was_called = False
+
+    def is_sync(self) -> bool:
+        """Whether the flow is left by an exception, and not cancelled by an event loop."""
+        return self._cancel is None
+
+    def receive(self) -> None:
+        """Cancel the flow run, or leave it.
+
+        Raises:
+            SystemExit: It is sync.
+        """
+        if not self.was_called:
+            self.was_called = True
+            if self._cancel is None:
+                _exit()
+            else:
+                self._cancel()
+
+
+#: The flow runs under way in the main thread, by their start. Async ones may end in any order.
+_receivers: Final[dict[_Receiver, None]] = {}
+
+
+def _handle(signal_number: int, frame: FrameType | None) -> None:
+    # No exception may come out of nowhere in an event loop's own code. So a sync flow is left by
+    # one only if it is innermost; an async flow inside of it ends by SystemExit, and that ends it.
+    newest_first = list(reversed(_receivers))
+    for receiver in newest_first:
+        if receiver.is_sync() and receiver is not newest_first[0]:
+            return
+        receiver.receive()
 
 
 @contextmanager
-def _received(terminate: Callable[[], object]) -> Iterator[None]:
-    """Have SIGTERM passed on, where nobody but another flow has taken charge of it."""
+def _received(receiver: _Receiver) -> Iterator[None]:
+    """Have SIGTERM passed on, where nobody has taken charge of it."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Only the main thread may.
         return
-    before = signal.getsignal(signal.SIGTERM)
-    if before is not signal.SIG_DFL and not isinstance(before, _Receiver):
-        yield
-        return
-    signal.signal(signal.SIGTERM, _Receiver(terminate))
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _handle)
     try:
+        _receivers[receiver] = None
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        _receivers.pop(receiver, None)
+        if not _receivers and signal.getsignal(signal.SIGTERM) is _handle:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Surround a sync flow: SIGTERM leaves it by SystemExit.
-
-    As long as it lasts, all that runs in the main thread is the flow, and no event loop's own code
-    that an exception out of nowhere would wreck.
-    """
-    with _received(_exit):
+    """Surround a sync flow: SIGTERM leaves it by SystemExit."""
+    with _received(_Receiver(None)):
         yield
 
 
@@ -68,14 +94,11 @@ def terminable_async() -> Iterator[None]:
     """Surround an async flow: SIGTERM cancels it, and then leaves it by SystemExit."""
     loop = cast("EventLoop", running_loop())
     scope = anyio.CancelScope()
-    was_received = False
-
-    def terminate() -> None:
-        nonlocal was_received
-        was_received = True
-        loop.call_soon(scope.cancel)
-
-    with _received(terminate), scope:
-        yield
-    if was_received and scope.cancelled_caught:
-        _exit()
+    receiver = _Receiver(lambda: loop.call_soon(scope.cancel))
+    with _received(receiver):
+        try:
+            with scope:
+                yield
+        finally:
+            if receiver.was_called:  # However it was left, and even if it went on regardless.
+                _exit()

@@ -92,13 +92,15 @@ async def limited_async(function: Callable[[], Awaitable[T]], seconds: float) ->
         seconds: How long it may take.
 
     Returns:
-        What it returned; None if it was cancelled for the time.
+        What it returned; None if the time was over first, even if it then did not let itself be
+        cancelled.
     """
     loop = cast(EventLoop, running_loop())
     with anyio.CancelScope() as scope:
         cancel_timer = current_clock.get().call_later(seconds, lambda: loop.call_soon(scope.cancel))
         try:
-            return await function()
+            returned = await function()
         finally:
             cancel_timer()
+        return None if scope.cancel_called else returned
     return None

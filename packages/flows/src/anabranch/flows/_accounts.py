@@ -1,0 +1,208 @@
+"""How the runs of a flow have ended, and what that makes of the flow."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import sys
+import threading
+import traceback
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast, final
+
+from anabranch.flows._logging import log_flow_run, log_task_run
+from anabranch.flows._subflow_run import SubflowRun
+from anabranch.futures import (
+    Cancelled,
+    Completed,
+    Failed,
+    Future,
+    FutureList,
+    State,
+    StateType,
+    TaskRun,
+    UpstreamFailed,
+)
+from anabranch.futures.runner import FINAL_STATES, RunScope, children
+
+if TYPE_CHECKING:
+    from anabranch.flows._flow_run import ActiveFlowRun
+
+R = TypeVar("R")
+
+#: What decides how a flow that returns it ends.
+Outcome: TypeAlias = Future[object] | State[object]
+
+#: How many failures a flow run keeps for its final state; the others are only counted.
+KEPT_FAILURES: Final = 10
+
+
+@final
+class Accounts:
+    """How the runs of one attempt of a flow run have ended.
+
+    They are what owns the scopes of the attempt: what is left behind by an attempt that was given
+    up, such as a stuck thread, never counts in the next.
+
+    Attributes:
+        flow: The flow run.
+    """
+
+    def __init__(self, flow: ActiveFlowRun) -> None:
+        self.flow: Final = flow
+        self._lock: Final = threading.Lock()
+        self._ends: Counter[StateType] = Counter()
+        self._failures: list[BaseException] = []
+        # Of runs that failed with one of another flow, which is not among this one's failures.
+        self._root_causes: list[BaseException] = []
+        self._failed_runs: list[Future[object]] = []
+
+    def child_ended(self, child: Future[object]) -> None:
+        """Take note of a submitted run that has ended."""
+        state = child.final_state()
+        if child.was_disowned() and isinstance(state, Cancelled):
+            # As it was meant to end: it is no loss to the flow.
+            log_task_run(child.task_run, self.flow.flow_run, "Finished in state %s", state)
+            return
+        if isinstance(child, SubflowRun):
+            self.note_subflow_end(state)
+            return
+        is_new_failure = self.note_end(child.task_run, state)
+        if is_new_failure:
+            assert not isinstance(state, Completed), "a run that completed is no failure"
+            with self._lock:
+                self._failed_runs.append(child)
+            _forget_locals(state.exception)
+
+    def note_end(self, run: TaskRun, state: State[object]) -> bool:
+        """Count a run that has ended, and log its end.
+
+        Returns:
+            Whether it is among the failures that are kept.
+        """
+        is_failure = not isinstance(state, Completed | UpstreamFailed)
+        with self._lock:
+            self._ends[state.type] += 1
+            is_kept = is_failure and len(self._failures) < KEPT_FAILURES
+            if is_kept:
+                assert not isinstance(state, Completed), "a run that completed is no failure"
+                self._failures.append(state.exception)
+            if isinstance(state, UpstreamFailed) and not self._root_causes:
+                self._root_causes.append(state.cause)
+        level = logging.INFO if isinstance(state, Completed) else logging.ERROR
+        log_task_run(run, self.flow.flow_run, "Finished in state %s", state, level=level)
+        return is_kept
+
+    def note_subflow_end(self, state: State[object]) -> None:
+        """Count a subflow run that was called here and has ended."""
+        with self._lock:
+            self._ends[state.type] += 1
+            if not isinstance(state, Completed) and len(self._failures) < KEPT_FAILURES:
+                self._failures.append(state.exception)
+
+    def conclude(self, returned: object, outcomes: Iterable[Outcome]) -> State[object]:
+        """Return the final state from what the flow returned and how its runs ended.
+
+        All of its runs have ended.
+
+        Args:
+            returned: What the flow returned.
+            outcomes: The `outcomes_in` that; they have ended as well.
+        """
+        states = [_state_of(outcome) for outcome in outcomes]
+        if states:
+            failures = [
+                state.exception
+                for state in states
+                if not isinstance(state, Completed | UpstreamFailed)
+            ]
+            root_causes = [state.cause for state in states if isinstance(state, UpstreamFailed)]
+            ends = Counter(state.type for state in states)
+            return _aggregate(ends, failures or root_causes, returned)
+        if returned is None:
+            return _aggregate(self._ends, self._failures or self._root_causes, None)
+        self._warn_of_unseen_failures()
+        return Completed(returned)
+
+    def _warn_of_unseen_failures(self) -> None:
+        unseen = [run.task_run.name for run in self._failed_runs if not run.was_observed()]
+        if unseen:
+            names = ", ".join(map(repr, unseen))
+            log_flow_run(
+                self.flow.flow_run,
+                "Failed without anyone having looked at how they ended: %s",
+                names,
+                level=logging.WARNING,
+            )
+
+
+_SUSPENDABLE: Final = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+
+
+def _forget_locals(error: BaseException) -> None:
+    """Empty the frames of an exception that is kept: what they refer to would be kept with it."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        # Before Python 3.13, clearing a suspended coroutine or generator closed it; and one that
+        # has raised an exception before may be suspended, and go on.
+        if sys.version_info >= (3, 13) or not frame.f_code.co_flags & _SUSPENDABLE:
+            with suppress(RuntimeError):  # It is being executed.
+                frame.clear()
+
+
+def accounts_of(scope: RunScope | None) -> Accounts | None:
+    """Return the accounts that what runs in a scope is in, if they are in this process."""
+    return None if scope is None else cast("Accounts | None", scope.owner)
+
+
+def outcomes_in(returned: object) -> list[Outcome]:
+    """Return the futures and the states in what a flow returned, at any depth."""
+    found: list[Outcome] = []
+    stack: list[Iterator[object]] = [iter((returned,))]
+    seen: set[int] = set()
+    while stack:
+        for value in stack[-1]:
+            if isinstance(value, FutureList):
+                found.extend(value)
+            elif isinstance(value, (Future, *FINAL_STATES)):
+                found.append(value)
+            elif id(value) not in seen and (inside := children(value)) is not None:
+                seen.add(id(value))
+                stack.append(iter(inside))
+                break
+        else:
+            stack.pop()
+    return found
+
+
+def values_to_fetch(outcomes: Iterable[Outcome]) -> list[Completed[object]]:
+    """Return those outcomes whose values lie where the runner is about to end."""
+    states = [_state_of(outcome) for outcome in outcomes]
+    return [each for each in states if isinstance(each, Completed) and not each.is_local]
+
+
+def _state_of(outcome: Outcome) -> State[object]:
+    return outcome.final_state() if isinstance(outcome, Future) else outcome
+
+
+def _aggregate(ends: Counter[StateType], failures: list[BaseException], returned: R) -> State[R]:
+    """Return the state that is the sum of several."""
+    total = ends.total()
+    completed = ends[StateType.COMPLETED]
+    if completed == total:
+        return Completed(returned, message="All states completed.")
+    cancelled = ends[StateType.CANCELLED]
+    if cancelled and completed + cancelled == total:
+        return Cancelled(
+            exception=_combined(failures, message := f"{cancelled}/{total} states cancelled."),
+            message=message,
+        )
+    message = f"{total - completed}/{total} states failed."
+    return Failed(_combined(failures, message), returned, message=message)
+
+
+def _combined(failures: list[BaseException], message: str) -> BaseException:
+    # Futures of one failed run may have been returned twice.
+    distinct = list({id(failure): failure for failure in failures}.values())
+    return distinct[0] if len(distinct) == 1 else BaseExceptionGroup(message, distinct)
