@@ -15,6 +15,7 @@ import pytest
 
 from anabranch.flows import (
     ConcurrentTaskRunner,
+    Flow,
     RunTimedOutError,
     SequentialTaskRunner,
     TaskRunner,
@@ -163,6 +164,35 @@ def test_streams_are_on_the_clock(virtual_clock: VirtualClock) -> None:
     assert 2 * HOUR <= virtual_clock.now() <= 10 * HOUR
 
 
+def failing_report() -> Flow[[], None]:
+    """Return a flow that raises while a thread of its runner is in the delays of a direct call."""
+    began = threading.Event()
+    fails = Flaky(2)
+
+    @task(retries=2, retry_delay=HOUR)
+    def fetch() -> int:
+        began.set()
+        return fails()
+
+    @task
+    def parent() -> int:
+        return fetch()
+
+    @flow
+    def report() -> None:
+        parent.submit()
+        began.wait()
+        raise ValueError("enough")
+
+    return report
+
+
+def test_leaving_a_flow_by_an_exception_lets_time_go_on(virtual_clock: VirtualClock) -> None:
+    """A flow that failed waits for its threads, and they may be waiting for the clock."""
+    assert_failed(failing_report().run(), ValueError, match="enough")
+    assert virtual_clock.now() <= HOUR
+
+
 def test_flow_retries_and_subflows_are_on_the_clock(virtual_clock: VirtualClock) -> None:
     """Delays of flows and of submitted subflows take no time."""
     body = Flaky(2)
@@ -270,6 +300,16 @@ async def test_sync_flows_in_async_tests_are_on_the_clock(
     assert sync_report(runner)() == 3
     assert virtual_clock.now() == 2 * HOUR
     assert await async_report() == 6
+
+
+@pytest.mark.anyio
+async def test_leaving_a_sync_flow_in_an_async_test_lets_time_go_on(
+    virtual_clock: VirtualClock,
+) -> None:
+    """So it does where the flow that failed blocks an event loop."""
+    assert await async_report() == 6  # From now on the loop is watched.
+    assert_failed(failing_report().run(), ValueError, match="enough")
+    assert virtual_clock.now() <= 5 * HOUR
 
 
 @pytest.mark.anyio

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, final
 import anyio
 
 from anabranch.futures._loops import EventLoop, LoopThread, running_loop
+from anabranch.futures._parking import standing_by
 from anabranch.futures._work import Backend
 
 if TYPE_CHECKING:
@@ -55,8 +56,9 @@ class RunnerHost:
         if self._loop is not None:
             self._loop.call_soon(self._user_left.set)
         try:
-            if error is None or isinstance(error, Exception) or self._ends():
-                self._thread.join()
+            with standing_by():
+                if error is None or isinstance(error, Exception) or self._ends():
+                    self._thread.join()
         except BaseException as raised:  # What the runner was left by, or
             if self._thread.is_alive():  # Ctrl-C in this thread, as it waits.
                 self._leave_in_a_hurry()

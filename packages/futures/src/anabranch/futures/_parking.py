@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from anabranch.futures._blocking import this_thread
 from anabranch.futures._callbacks import Callback
-from anabranch.futures._clock import SYSTEM_CLOCK, Clock, current_clock
+from anabranch.futures._clock import SYSTEM_CLOCK, Clock, current_clock, current_hold
 
 #: The threads that are parked on a test's clock: an event loop in one of them is not at work.
 parked_threads: Final[set[int]] = set()
@@ -43,6 +43,27 @@ def park_thread(
         done.acquire()
     elif not done.acquire(timeout=min(max(timeout, 0), threading.TIMEOUT_MAX)):
         remove(wake)
+
+
+@contextmanager
+def standing_by() -> Iterator[None]:
+    """Surround a wait for other threads: meanwhile this one does not keep a test's clock."""
+    clock = current_clock.get()
+    if clock is SYSTEM_CLOCK:
+        yield
+        return
+    thread, hold = threading.get_ident(), current_hold.get()
+    clock.hold()  # Its release has the clock look at this thread's loop anew.
+    if hold is not None:
+        hold.pause()
+    parked_threads.add(thread)
+    clock.release()
+    try:
+        yield
+    finally:
+        parked_threads.discard(thread)
+        if hold is not None:
+            hold.resume()
 
 
 def _park_on(
