@@ -91,8 +91,12 @@ def wait_noted(ticket: Ticket, notes: str) -> int:
     """Note this process, then wait at a gate in C code, where Ctrl-C does not reach."""
     with Path(notes).open("a") as file:
         file.write(f"{os.getpid()}\n")
-    ticket.wait()
-    return 1
+    while True:
+        try:
+            ticket.wait()
+        except KeyboardInterrupt:
+            continue  # It came just before the wait.
+        return 1
 
 
 def wait_cleaning_up(ticket: Ticket, notes: str) -> None:

@@ -9,7 +9,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Final, TypeAlias, final
 
 from anabranch.runners.ray._native import Exported, export
-from anabranch.runners.ray._worker import entry_of, travelling_entry
+from anabranch.runners.ray._worker import Entry, entry_of, travelling_entry
 
 _Key: TypeAlias = tuple[object, ...]
 
@@ -45,7 +45,7 @@ class ExportedFunctions:
     def _get(
         self,
         key: _Key,
-        make: Callable[[], Callable[..., tuple[object, None]]],
+        make: Callable[[], Entry],
         kept: object = None,
     ) -> Exported:
         name = str(key[1])

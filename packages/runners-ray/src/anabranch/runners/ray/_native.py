@@ -30,8 +30,8 @@ class _Watchable(Protocol):
 def export(entry: Entry, name: str) -> Exported:
     """Make an entry known to Ray, as a task that gives a value and an outcome.
 
-    The outcome is None, or the error of the value: it tells how a run has ended without bringing
-    over what it returned.
+    The outcome is the history of the run, or the error of the value: it tells how the run has ended
+    without bringing over what it returned.
     """
     remote = cast("Callable[..., Callable[[Entry], Exported]]", ray.remote)
     # No retries by Ray: how often a run is tried is counted in one place, and not in this one.

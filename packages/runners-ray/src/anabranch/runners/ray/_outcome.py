@@ -39,3 +39,10 @@ def own_state(error: BaseException, run: TaskRun) -> State[Never]:
     crash = RunCrashedError(f"Run {run.name!r} crashed: {message}")
     crash.__cause__ = error
     return Crashed(exception=crash, message=message)
+
+
+def has_begun(state: State[object]) -> bool:
+    """Whether a run has certainly been executed that ended in a state from `own_state`."""
+    if isinstance(state, Crashed):
+        return not (state.message or "").startswith(_NOT_IMPORTED)
+    return isinstance(state, Failed)

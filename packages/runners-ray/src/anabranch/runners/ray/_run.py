@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final, TypeVar, cast, final
 
@@ -10,22 +14,39 @@ from anabranch.futures import (
     Cancellation,
     Cancelled,
     Completed,
+    Crashed,
     Future,
+    Retrying,
+    RunCrashedError,
+    Running,
     State,
-    TaskRun,
     WorkItem,
 )
-from anabranch.futures.runner import StoredValue, failure_behind, when_ready
+from anabranch.futures.runner import (
+    CancelTimer,
+    Delay,
+    StoredValue,
+    current_clock,
+    describe,
+    failure_behind,
+    lifecycle,
+    timed_out,
+    when_ready,
+)
 from anabranch.runners.ray import _native
+from anabranch.runners.ray._attempts import History, forget_record, take_record
 from anabranch.runners.ray._connection import Connection
 from anabranch.runners.ray._native import Ref
-from anabranch.runners.ray._outcome import find_run_error, own_state
+from anabranch.runners.ray._outcome import find_run_error, has_begun, own_state
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 _NOT_STARTED: Final = "The run was cancelled before it started."
+_BETWEEN_ATTEMPTS: Final = "The run was cancelled between two attempts."
 _STOPPED: Final = "The run was cancelled."
+
+_logger = logging.getLogger("anabranch.task_runner.ray")
 
 
 @final
@@ -56,28 +77,59 @@ class RayRun(Future[R_co]):
 
     Ray is not told to forget a run: dropping the future, and with it the refs, does that.
 
+    A worker makes the attempts of a run, one after the other. If it is lost, the run is submitted
+    to Ray once more from here, to go on with the attempt after the one that was lost.
+
     Attributes:
         connection: Where the run is.
         value_ref: What the run's value is in Ray; None before it was submitted there, and when
             there is no value to come.
-        outcome_ref: What tells of the run's end, without the value; None before and after.
+        outcome_ref: What tells of the run's end, without the value; None before, after, and while
+            the run waits to be submitted again.
+
+    Args:
+        item: What is run.
+        connection: Where to.
+        launch: Submits the run to Ray, to begin with the attempt of a number; called in the helper
+            thread.
     """
 
     __slots__ = (
+        "_attempt",
+        "_clock",
         "_ended",
         "_fails_in_ray",
         "_has_ended",
+        "_latest",
+        "_launch",
+        "_retry",
+        "_time_limit",
+        "_timer",
         "_upstreams",
         "connection",
         "outcome_ref",
         "value_ref",
     )
 
-    def __init__(self, task_run: TaskRun, connection: Connection) -> None:
-        super().__init__(task_run)
+    def __init__(
+        self,
+        item: WorkItem[R_co],
+        connection: Connection,
+        launch: Callable[[RayRun[R_co], WorkItem[R_co], int], None],
+    ) -> None:
+        super().__init__(item.task_run, listener=item.listener)
         self.connection: Final = connection
         self.value_ref: Ref | None = None
         self.outcome_ref: Ref | None = None
+        self._retry: Final = item.retry
+        self._time_limit: Final = item.time_limit
+        self._launch = partial(launch, self, item) if item.retry.retries else None
+        self._clock = current_clock.get()
+        self._timer: CancelTimer | None = None
+        # The attempt that the worker begins with.
+        self._attempt = 1
+        # The time of the latest event, in seconds since the epoch.
+        self._latest = 0.0
         self._upstreams: tuple[Future[object], ...] = ()
         self._ended: threading.Event | None = None
         self._has_ended = False
@@ -85,8 +137,13 @@ class RayRun(Future[R_co]):
         self._fails_in_ray = False
 
     def is_in(self, connection: Connection) -> bool:
-        """Whether the run's value lies, or will lie, where this connection leads to."""
-        return self.connection is connection and self.value_ref is not None
+        """Whether the run's value lies, or will lie, where this connection leads to.
+
+        Where that of a run lies that may be retried is known when it has completed.
+        """
+        if self.connection is not connection or self.value_ref is None:
+            return False
+        return not self._retry.retries or self.done()
 
     # ------------------------------------------------------------------ the way out
 
@@ -100,6 +157,7 @@ class RayRun(Future[R_co]):
             outcome_ref: What tells of its end.
             upstreams: The runs in Ray that it waits for there.
         """
+        self._latest = time.time()
         self._upstreams = upstreams
         self.value_ref = value_ref
         self.outcome_ref = outcome_ref
@@ -126,26 +184,61 @@ class RayRun(Future[R_co]):
         if isinstance(outcome, BaseException):
             self._fails_in_ray = True
             _native.mark_as_read(value_ref)
-        self.connection.completions.call_soon(partial(self._end_in_ray, value_ref, outcome))
+        end = partial(self._end_in_ray, value_ref, outcome)
+        self.connection.completions.call_soon(partial(self.guard, end))
+
+    def guard(self, function: Callable[[], object]) -> None:
+        """Call a function in one of our threads; the run ends as `Crashed` if that raises."""
+        try:
+            function()
+        except BaseException as error:  # It comes of foreign code, and the run would never end.
+            _logger.exception("Run %r could not be brought to its end", self.task_run.name)
+            message = f"Its end in Ray could not be read: {describe(error)}"
+            crash = RunCrashedError(f"Run {self.task_run.name!r} crashed: {message}")
+            crash.__cause__ = error
+            self.set_final(Crashed(exception=crash, message=message))
 
     # ------------------------------------------------------------------ the way back
 
     def _end_in_ray(self, value_ref: Ref, outcome: object) -> None:
-        if self.done():
-            return
         if not isinstance(outcome, BaseException):
+            history = cast(History, outcome)
+            self._forget_record(history)
+            self._follow(history)
             self.set_final(Completed(RayValue(self.connection, value_ref, self.task_run.name)))
         elif (error := find_run_error(outcome)) is not None:
             is_own = error.run_id == self.task_run.id
+            history = cast(History, error.history) if is_own else ()
+            self._forget_record(history)
+            if self.done():
+                return
+            self._follow(history)
             if is_own and self._ended is not None and error.kind == "Crashed":
                 # What stopped it is the KeyboardInterrupt by which Ray cancels.
                 self.set_final(Cancelled(message=_STOPPED))
             else:
                 self.set_final(error.state_of(self.task_run))
-        elif self._ended is not None:
+        elif self.done() or self._ended is not None:
+            self._forget_record(None)
             self.set_final(Cancelled(message=_STOPPED))
         else:
             self._end_or_blame(own_state(outcome, self.task_run))
+
+    def _forget_record(self, history: History | None) -> None:
+        """Have the record of the attempts removed, unless the history says that there is none."""
+        if self._retry.retries and (history is None or len(history) > 1):
+            self.connection.helper.call_soon(partial(forget_record, self.task_run))
+
+    def _follow(self, history: History) -> None:
+        """Tell of what the run has gone through on its worker, now that it is known."""
+        for name, when, message in history:
+            # Another machine's clock may differ; that is no reason for a history out of order.
+            self._latest = when = max(self._latest, min(when, time.time()))
+            if name == Retrying.__name__:
+                timestamp = datetime.fromtimestamp(when, UTC)
+                self.set_retrying(Retrying(message=message, timestamp=timestamp))
+            else:
+                self.set_running(when)
 
     def _end_or_blame(self, state: State[R_co]) -> None:
         """End in this state, unless it is a run upstream that has ended so.
@@ -156,52 +249,139 @@ class RayRun(Future[R_co]):
         item: WorkItem[object] = WorkItem(
             _nothing, (), {}, self.task_run, upstreams=self._upstreams
         )
-        when_ready(item, lambda: self.set_final(state), self.set_final)
+        when_ready(item, partial(self._end_by_itself, state), self.set_final)
 
-    def set_final(self, state: State[object]) -> bool:
-        """End the run; see `Future.set_final`. If it goes on in Ray, it is stopped there."""
+    def _end_by_itself(self, state: State[R_co]) -> None:
+        if isinstance(state, Crashed) and (self._retry.retries or self._time_limit is not None):
+            # Reading what the worker has left may take its time.
+            judge = partial(self.guard, partial(self._judge_loss, state))
+            self.connection.helper.call_soon(judge)
+            return
+        self._forget_record(None)
+        self._follow(self._unrecorded() if has_begun(state) else ())
+        self.set_final(state)
+
+    def _unrecorded(self) -> History:
+        """Return the history of a run of which it is known only that it was submitted to Ray."""
+        return ((Running.__name__, self._latest, None),)
+
+    def _end(self, state: State[object], *, even_if_running: bool) -> bool:
         outcome_ref = self.outcome_ref
-        if not super().set_final(state):
-            return False
-        if outcome_ref is not None and not self._has_ended and not self._fails_in_ray:
-            self._stop(outcome_ref)
-        self._let_go()
-        return True
+        has_ended = True  # Unless it returns, and says otherwise.
+        try:
+            has_ended = super()._end(state, even_if_running=even_if_running)
+            return has_ended
+        finally:
+            if has_ended:
+                # What goes on in Ray is stopped there.
+                if outcome_ref is not None and not self._has_ended and not self._fails_in_ray:
+                    self._stop(outcome_ref)
+                self._let_go()
 
     def _let_go(self) -> None:
         self._upstreams = ()
+        self._launch = None
         self.outcome_ref = None
+        if self._timer is not None:
+            self._timer()
+            self._timer = None
         if not isinstance(self.final_state(), Completed):
             self.value_ref = None
+
+    # ------------------------------------------------------------------ another attempt
+
+    def _judge_loss(self, state: State[R_co]) -> None:
+        """Decide what becomes of a run whose worker was lost; in the helper thread."""
+        verdict: Delay | State[object] = state
+        attempt, history = self._attempt, self._unrecorded()
+        if self.connection.is_open():
+            record = take_record(self.task_run)
+            if record is not None:
+                attempt, history = record.attempt, record.history
+                if record.is_out_of_time and self._time_limit is not None:
+                    state = timed_out(self.task_run, self._time_limit)
+            verdict = self._verdict(attempt, state)
+        go_on = partial(self._go_on, attempt, history, verdict)
+        self.connection.completions.call_soon(partial(self.guard, go_on))
+
+    def _verdict(self, attempt: int, state: State[R_co]) -> Delay | State[object]:
+        steps = lifecycle(self._retry, first_attempt=attempt)
+        next(steps)
+        try:
+            delay = steps.send(state)
+        except StopIteration as end:
+            return cast("State[object]", end.value)
+        assert isinstance(delay, Delay), "between two attempts there is a delay"
+        return delay
+
+    def _go_on(self, attempt: int, history: History, verdict: Delay | State[object]) -> None:
+        self._follow(history)
+        if not isinstance(verdict, Delay):
+            self.set_final(verdict)
+            return
+        with self._lock:  # A cancellation comes either before or after this.
+            is_unwanted = self._ended is not None
+            self._attempt = attempt + 1
+            self._has_ended = self._fails_in_ray = False
+            self._upstreams = ()
+            self.value_ref = self.outcome_ref = None
+        if is_unwanted:
+            self.set_final(Cancelled(message=_STOPPED))
+        elif self.set_retrying(verdict.state):
+            resume = partial(self._resume, verdict.state)
+            self._timer = self._clock.call_later(verdict.seconds, resume)
+            if self.done():
+                self._let_go()
+
+    def _resume(self, waiting: Retrying) -> None:
+        launch = partial(self._launch_again, waiting)
+        self.connection.helper.call_soon(partial(self.guard, launch))
+
+    def _launch_again(self, waiting: Retrying) -> None:
+        launch = self._launch
+        if launch is None:  # It was cancelled meanwhile.
+            return
+        if not self.connection.is_open():  # Asked first, because Ray would start an instance.
+            message = f"{waiting.message}; but the connection to Ray has ended"
+            crash = RunCrashedError(f"Run {self.task_run.name!r} crashed: {message}")
+            self.set_final(Crashed(exception=crash, message=message))
+            return
+        launch(self._attempt)
 
     # ------------------------------------------------------------------ cancelling
 
     def cancel(self) -> Cancellation:
         """Ask for the run to be stopped.
 
-        A run that has certainly not started is over at once. Of any other, Ray does not tell
-        whether it has: it is taken out of the queue, or else interrupted like by Ctrl-C, and if
-        that has not ended it a quarter of a second later, its worker process is killed.
+        A run that has certainly not started, or that waits to be submitted to Ray again, is over at
+        once. Of any other, Ray does not tell whether it has started: it is taken out of the queue,
+        or else interrupted like by Ctrl-C, and if that has not ended it a quarter of a second
+        later, its worker process is killed.
         """
         upstreams = self._upstreams
         outcome_ref = self.outcome_ref
         has_not_started = outcome_ref is None or not all(each.done() for each in upstreams)
-        if has_not_started and self.set_final(Cancelled(message=_NOT_STARTED)):
+        message = _NOT_STARTED if self._attempt == 1 else _BETWEEN_ATTEMPTS
+        if has_not_started and self.set_final(Cancelled(message=message)):
             return Cancellation.CANCELLED
         if self.done() or outcome_ref is None:
             ended_so = isinstance(self.final_state(), Cancelled)
             return Cancellation.CANCELLED if ended_so else Cancellation.CANNOT_STOP
-        self._stop(outcome_ref)
+        if not self._stop(outcome_ref):  # Its worker was lost just now.
+            return self.cancel()
         return Cancellation.WILL_STOP
 
-    def _stop(self, outcome_ref: Ref) -> None:
+    def _stop(self, outcome_ref: Ref) -> bool:
+        """Stop the run in Ray, unless it is not there any more, to be submitted again."""
         with self._lock:
+            if self.outcome_ref is not outcome_ref and not self.done():
+                return False
             if self._ended is not None:
-                return
+                return True
             self._ended = ended = threading.Event()
-        if self._has_ended:
-            return
-        self.connection.stop(outcome_ref, ended)
+        if not self._has_ended:
+            self.connection.stop(outcome_ref, ended)
+        return True
 
 
 def _nothing() -> None:

@@ -35,7 +35,8 @@ class RayTaskRunner(TaskRunner):
 
     Values stay in Ray until they are asked for. A future passed to another task on this runner
     becomes a Ray ref, so that values go from worker to worker. A failed task makes those that
-    depend on it fail in Ray, without starting. Ray itself retries nothing. Like everything that Ray
+    depend on it fail in Ray, without starting. Ray itself retries nothing: a run with retries is
+    tried again by its worker, and by this runner when its worker was lost. Like everything that Ray
     gives to a task, arrays among the values are read-only.
 
     Args:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Final, TypeVar, final
 
+import attrs
+
 from anabranch.futures import (
     Completed,
     Failed,
@@ -43,7 +45,7 @@ class Session:
 
     def submit(self, item: WorkItem[R]) -> RayRun[R]:
         """Have an item run, and return its future at once."""
-        run: RayRun[R] = RayRun(item.task_run, self._connection)
+        run: RayRun[R] = RayRun(item, self._connection, self._launch)
         strangers = [each for each in item.upstreams if not self._is_there(each)]
         strangers.extend(item.tolerated)  # To Ray, a failure is never a value.
         waiting = [each for each in strangers if not each.done()]
@@ -56,7 +58,8 @@ class Session:
 
         def launch_elsewhere() -> None:
             # This is the thread in which some other runner's run has ended.
-            self._connection.helper.call_soon(partial(self._launch, run, item))
+            launch = partial(run.guard, partial(self._launch, run, item))
+            self._connection.helper.call_soon(launch)
 
         when_ready(item, launch_elsewhere, run.set_final, waiting)
         return run
@@ -64,7 +67,7 @@ class Session:
     def _is_there(self, future: Future[object]) -> bool:
         return isinstance(future, RayRun) and future.is_in(self._connection)
 
-    def _launch(self, run: RayRun[R], item: WorkItem[R]) -> None:
+    def _launch(self, run: RayRun[R], item: WorkItem[R], first_attempt: int = 1) -> None:
         if run.done():  # Cancelled while it waited.
             return
         try:
@@ -77,21 +80,15 @@ class Session:
             run.set_final(failure)
             return
         exported, before = self._functions.get(item.function, item.task_run.task_name)
-        parcel = parcel_of(packed.shipment, len(values))
+        shipment = packed.shipment
+        if first_attempt > 1:
+            shipment = attrs.evolve(shipment, first_attempt=first_attempt)
+        parcel = parcel_of(shipment, len(values))
         arguments = (*before, parcel, *values, *outcomes)
         try:
             value_ref, outcome_ref = exported.remote(*arguments)
         except Exception as error:  # Pickling runs foreign code, which may raise anything at all.
-            shipment = packed.shipment
-            cause = unpicklable_error(
-                item.task_run.name,
-                "Ray",
-                item.function,
-                shipment.args,
-                shipment.kwargs,
-                _native.pickle,
-                error,
-            )
+            cause = _why_unpicklable(item, packed, error)
             run.set_final(Failed(cause, message=describe(cause)))
             return
         run.submitted(value_ref, outcome_ref, upstreams)
@@ -117,6 +114,24 @@ class Session:
             [ref for ref in values if ref is not None],
             [ref for ref in outcomes if ref is not None],
         )
+
+
+def _why_unpicklable(item: WorkItem[R], packed: Packed, error: Exception) -> TypeError:
+    name = item.task_run.name
+    try:
+        _native.pickle(item.retry)
+    except Exception as reason:  # The policy is the user's code.
+        failure = TypeError(
+            f"Run {name!r} cannot be sent to Ray: its retry policy cannot be pickled "
+            f"({describe(reason)}). It is asked on the worker: have retry_condition and "
+            "retry_delay refer to what can travel there"
+        )
+        failure.__cause__ = error.with_traceback(None)
+        return failure
+    shipment = packed.shipment
+    return unpicklable_error(
+        name, "Ray", item.function, shipment.args, shipment.kwargs, _native.pickle, error
+    )
 
 
 def _is_far(future: Future[object]) -> bool:

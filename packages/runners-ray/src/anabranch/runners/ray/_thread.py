@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final, TypeVar, final
 
 T = TypeVar("T")
+
+_logger = logging.getLogger("anabranch.task_runner.ray")
 
 
 @final
@@ -25,7 +28,7 @@ class SerialThread:
         self._thread: threading.Thread | None = None
 
     def call_soon(self, function: Callable[[], object]) -> None:
-        """Have ``function``, which must not raise, called some time soon."""
+        """Have ``function`` called some time soon; what it raises is logged."""
         self._queue.put(function)
         if self._thread is None:
             with self._lock:
@@ -75,5 +78,8 @@ class SerialThread:
 
     def _work(self) -> None:
         while (function := self._queue.get()) is not None:
-            function()
+            try:
+                function()
+            except BaseException:  # What comes after it would wait for ever.
+                _logger.exception("Something failed in the thread %r", self._name)
             del function  # An idle thread keeps nothing alive.

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, TypeAlias, cast
 
 from ray import cloudpickle
 
-from anabranch.futures.runner import Shipment, run_shipment
+from anabranch.futures import RetryPolicy
+from anabranch.futures.runner import RunError, Shipment, run_shipment
+from anabranch.runners.ray._alarm import limit_by_alarm
+from anabranch.runners.ray._attempts import AttemptLog, History
 
 #: What is called on a worker: with a parcel, the values for the slots of the shipment in it, and
-#: then the outcomes of the runs that are only waited for.
-Entry: TypeAlias = Callable[..., tuple[object, None]]
+#: then the outcomes of the runs that are only waited for. It gives a value and an outcome.
+Entry: TypeAlias = Callable[..., tuple[object, History]]
 
 #: A shipment and how many values follow for its slots; pickled, if that is quicker.
 Parcel: TypeAlias = tuple[Shipment, int] | bytes
@@ -29,7 +33,8 @@ def parcel_of(shipment: Shipment, slots: int) -> Parcel:
         shipment: The shipment.
         slots: How many values follow for its slots.
     """
-    if shipment.is_plain and _are_simple((*shipment.args, *shipment.kwargs.values())):
+    values = (*shipment.args, *shipment.kwargs.values())
+    if shipment.is_plain and _are_simple(values) and _is_simple(shipment.retry):
         return pickle.dumps((shipment, slots))
     return shipment, slots
 
@@ -41,6 +46,12 @@ def _are_simple(values: Sequence[object]) -> bool:
     )
 
 
+def _is_simple(policy: RetryPolicy) -> bool:
+    delay = policy.delay
+    each = delay if type(delay) in (tuple, list) else (delay,)
+    return policy.condition is None and _are_simple(cast("Sequence[object]", each))
+
+
 def entry_of(function: Callable[..., object], name: str) -> Entry:
     """Return what calls ``function`` on a worker; shipped once, with the function in it.
 
@@ -49,8 +60,8 @@ def entry_of(function: Callable[..., object], name: str) -> Entry:
         name: What Ray calls it.
     """
 
-    def entry(parcel: Parcel, *values: object) -> tuple[object, None]:
-        return run_parcel(function, parcel, values), None
+    def entry(parcel: Parcel, *values: object) -> tuple[object, History]:
+        return run_parcel(function, parcel, values)
 
     return _named(entry, name)
 
@@ -64,14 +75,16 @@ def travelling_entry(name: str) -> Entry:
 
     def entry(
         function: Callable[..., object], parcel: Parcel, *values: object
-    ) -> tuple[object, None]:
-        return run_parcel(function, parcel, values), None
+    ) -> tuple[object, History]:
+        return run_parcel(function, parcel, values)
 
     return _named(entry, name)
 
 
-def run_parcel(function: Callable[..., object], parcel: Parcel, values: Sequence[object]) -> object:
-    """Run what has arrived, in a worker of Ray's, and return its value.
+def run_parcel(
+    function: Callable[..., object], parcel: Parcel, values: Sequence[object]
+) -> tuple[object, History]:
+    """Run what has arrived, in a worker of Ray's, and return its value and what it went through.
 
     Args:
         function: What to call.
@@ -85,7 +98,17 @@ def run_parcel(function: Callable[..., object], parcel: Parcel, values: Sequence
         parcel = cast("tuple[Shipment, int]", pickle.loads(parcel))
     shipment, slots = parcel
     dumps = cast("Callable[[object], bytes]", cloudpickle.dumps)
-    return run_shipment(function, shipment, values[:slots], dumps)
+    log = AttemptLog(shipment)
+    limiter = partial(limit_by_alarm, give_up=log.give_up)
+    try:
+        value = run_shipment(
+            function, shipment, values[:slots], dumps, progress=log.note, limiter=limiter
+        )
+    except RunError as error:
+        failure = error.with_history(log.history)
+    else:
+        return value, log.history
+    raise failure
 
 
 def _named(entry: Entry, name: str) -> Entry:

@@ -1,0 +1,112 @@
+"""What has happened to a run on its worker, and how that gets here even if the worker is lost."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable
+from typing import Final, TypeAlias, cast, final
+
+import attrs
+import ray
+from ray.experimental import internal_kv
+
+from anabranch.futures import Cancelled, Crashed, Retrying, RunCrashedError, Running, TaskRun
+from anabranch.futures.runner import RunError, Shipment, describe
+
+#: A state between the first attempt and the end: its name, its time in seconds since the epoch, and
+#: its message.
+Moment: TypeAlias = tuple[str, float, str | None]
+
+#: What a run has gone through on one worker.
+History: TypeAlias = tuple[Moment, ...]
+
+_CANCELLED: Final = "The run was cancelled between two attempts."
+
+_NAMESPACE: Final = b"anabranch"
+
+
+@final
+@attrs.frozen
+class Record:
+    """What a worker leaves in Ray's own store, to be found there if it is lost.
+
+    Attributes:
+        attempt: The number of the last attempt that was begun.
+        history: What has happened on this worker so far.
+        is_out_of_time: Whether the worker ended itself, because the attempt would not end in time.
+    """
+
+    attempt: int
+    history: History
+    is_out_of_time: bool = False
+
+    def save(self, run: TaskRun) -> None:
+        """Keep this as the record of a run; it is safe when this returns."""
+        put = cast("Callable[..., object]", internal_kv._internal_kv_put)
+        put(_key(run), pickle.dumps(self), namespace=_NAMESPACE)
+
+
+def take_record(run: TaskRun) -> Record | None:
+    """Return the record that a lost worker left of a run, and have it forgotten."""
+    get = cast("Callable[..., bytes | None]", internal_kv._internal_kv_get)
+    found = get(_key(run), namespace=_NAMESPACE)
+    if found is None:
+        return None
+    forget_record(run)
+    return cast("Record", pickle.loads(found))
+
+
+def forget_record(run: TaskRun) -> None:
+    """Remove the record of a run, if there is one."""
+    delete = cast("Callable[..., object]", internal_kv._internal_kv_del)
+    delete(_key(run), namespace=_NAMESPACE)
+
+
+def _key(run: TaskRun) -> bytes:
+    return f"anabranch-run-{run.id}".encode()
+
+
+@final
+class AttemptLog:
+    """Keeps what happens to a run, on its worker.
+
+    Args:
+        shipment: The run.
+    """
+
+    def __init__(self, shipment: Shipment) -> None:
+        self._run: Final = shipment.task_run
+        self._attempt = shipment.first_attempt
+        self.history: History = (("Running", time.time(), None),)
+
+    def note(self, state: Running | Retrying) -> None:
+        """Take note that the run waits for another attempt, or is about to make it.
+
+        Raises:
+            RunError: It must not make it.
+        """
+        if _is_cancelled():  # What interrupted the attempt may have come out as its own failure.
+            raise RunError.of(self._run, Cancelled(message=_CANCELLED))
+        moment = (state.name, state.timestamp.timestamp(), state.message)
+        self.history = (*self.history, moment)
+        if isinstance(state, Retrying):
+            return
+        self._attempt += 1
+        try:
+            # Before the attempt begins: however soon it takes this process along, it counts.
+            Record(self._attempt, self.history).save(self._run)
+        except Exception as error:  # Ray's own store is out of reach, for whatever reason.
+            message = f"Attempt {self._attempt} could not be recorded in Ray: {describe(error)}"
+            crash = RunCrashedError(f"Run {self._run.name!r} crashed: {message}")
+            raise RunError.of(self._run, Crashed(exception=crash, message=message)) from error
+
+    def give_up(self) -> None:
+        """Take note that this process ends itself, because the attempt would not end in time."""
+        Record(self._attempt, self.history, is_out_of_time=True).save(self._run)
+
+
+def _is_cancelled() -> bool:
+    # Earlier versions of Ray do not tell.
+    ask = getattr(ray.get_runtime_context(), "is_canceled", None)
+    return ask is not None and bool(cast("Callable[[], object]", ask)())
