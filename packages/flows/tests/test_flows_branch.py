@@ -570,3 +570,16 @@ class TestInterrupts:
             return "not interrupted"
 
         assert body() == "Cancelled"
+
+
+def test_what_a_branch_has_cancelled_is_no_loss_to_the_flow() -> None:
+    """A flow that returns None after cancelling a branch of its own has completed."""
+
+    @flow
+    def body() -> None:
+        with branch() as search:
+            listen.submit()
+            search.cancel()
+        add.submit(1)
+
+    assert str(body.run()) == "Completed('All states completed.')"

@@ -321,12 +321,19 @@ class _BranchScope(RunScope):
             self.cancel()
 
     def cancel(self) -> None:
+        self._disown_children()
         super().cancel()
         self._branch._interrupt()
 
     def stop(self, message: str) -> None:
+        self._disown_children()
         super().stop(message)
         self._branch._interrupt()
+
+    def _disown_children(self) -> None:
+        # What becomes of the branch tells of it: their flow has not lost them.
+        for child in self.children():
+            child.disown()
 
 
 def _comes_of_cancelling(error: BaseException, failure: BaseException | None = None) -> bool:
