@@ -211,6 +211,7 @@ def test_a_thread_that_comes_back_gives_its_place_back(clock: VirtualClock, stuc
             gate = Gate()
         gate.open()
     assert isinstance(future.final_state(), TimedOut)
+    stuck.threads[0].join(PATIENCE)  # Leaving need not have waited for it.
     assert pool_threads() == []
 
 
@@ -300,10 +301,15 @@ def test_a_waiting_thread_that_is_given_up_lends_one_place(clock: VirtualClock) 
     with Gate() as gate, one_worker() as runner:
         with clock.held():
             children: list[Future[Any]] = []
-            may_end = threading.Event()
+            # Cancelled before it is in its thread, the child would end, and the parent go on.
+            has_begun, may_end = threading.Event(), threading.Event()
+
+            def block() -> None:
+                has_begun.set()
+                may_end.wait()
 
             async def child() -> None:
-                await anyio.to_thread.run_sync(may_end.wait)
+                await anyio.to_thread.run_sync(block)
 
             def parent() -> object:
                 children.append(runner_here().submit(child))
@@ -312,6 +318,7 @@ def test_a_waiting_thread_that_is_given_up_lends_one_place(clock: VirtualClock) 
             future = dispatch(runner, parent, limit=60.0)
             first = dispatch(runner, wait_at, gate.ticket)  # In a thread that stands in.
             gate.await_arrival()
+            assert has_begun.wait(PATIENCE)
             clock.advance(60)
             assert isinstance(future.final_state(), TimedOut)
             second = dispatch(runner, wait_at, gate.ticket)
