@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, final
 
 import anyio
 
+from anabranch.futures._clock import current_clock
 from anabranch.futures._loops import EventLoop, LoopThread, running_loop
 from anabranch.futures._parking import standing_by
 from anabranch.futures._work import Backend
@@ -54,6 +55,8 @@ class RunnerHost:
         traceback = None if error is None else error.__traceback__
         self._error = leaving = _passable(error)
         if self._loop is not None:
+            # While this thread stands by, it is the loop that is at work, as it cancels and joins.
+            current_clock.get().watch(self._loop)
             self._loop.call_soon(self._user_left.set)
         try:
             with standing_by():
