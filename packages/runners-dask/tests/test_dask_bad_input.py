@@ -209,6 +209,34 @@ def test_dask_reports_an_argument_that_explodes(
     assert workers_of(runner) == before
 
 
+def make_exploding(kind: type[BaseException]) -> Exploding:
+    """Return what raises when it is unpickled."""
+    return Exploding(kind)
+
+
+@pytest.mark.parametrize("kind", [ValueError, SystemExit])
+def test_dask_reports_a_value_that_explodes(runner: TaskRunner, kind: type[BaseException]) -> None:
+    """A value that raises when it is unpickled cannot be had, and the runner goes on."""
+    future = runner.submit(make_exploding, kind)
+    assert isinstance(future.wait(), Completed)
+    with pytest.raises(ResultUnavailableError, match=f"brought over.*: {kind.__name__}: exploded"):
+        future.result()
+    assert runner.submit(increment, 1).result() == 2
+
+
+def make_bytes(size: int) -> bytes:
+    """Return many bytes that can be compressed, and some that cannot."""
+    return b"x" * size + os.urandom(1_000)
+
+
+@pytest.mark.parametrize("size", [1, 100_000, 70_000_000])
+def test_dask_brings_values_of_any_size_over(runner: TaskRunner, size: int) -> None:
+    """Small values come over as they are, and so do those that Dask compresses or cuts up."""
+    found = runner.submit(make_bytes, size).result()
+    assert len(found) == size + 1_000
+    assert found.startswith(b"x" * size)
+
+
 def test_dask_value_left_on_a_closed_cluster_fails_what_takes_it(runner: TaskRunner) -> None:
     """A run on the lost value of a closed runner fails, saying how to keep such values."""
     light = {"processes": False, "n_workers": 1, "threads_per_worker": 1}

@@ -37,7 +37,8 @@ from anabranch.futures.runner import Shipment, make_item, new_run_id
 from anabranch.futures.testing import Gate, Ticket
 from anabranch.runners.dask import DaskTaskRunner
 from anabranch.runners.dask._parcel import Packer, Parcel
-from anabranch.runners.dask._worker import RemoteFailure, execute, stop_runs
+from anabranch.runners.dask._stopping import stop_runs
+from anabranch.runners.dask._worker import RemoteFailure, execute
 
 pytestmark = pytest.mark.slow
 

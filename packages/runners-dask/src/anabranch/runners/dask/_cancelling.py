@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, cast, final
 
 from anabranch.futures.runner import describe, new_run_id
 from anabranch.runners.dask._native import Client, Distributed, NativeFuture
-from anabranch.runners.dask._worker import nothing, stop_runs
+from anabranch.runners.dask._stopping import stop_runs
+from anabranch.runners.dask._worker import nothing
 
 if TYPE_CHECKING:
     import logging
@@ -55,7 +56,7 @@ class Canceller:
         self._client.loop.add_callback(self._work)
 
     def stop(self, run: DaskRun[Any], worker: str) -> None:
-        """Have an async run stopped on the worker that executes it; does not wait for it."""
+        """Have a run stopped as far as can be on the worker that executes it; does not wait."""
         self._client.loop.add_callback(self._tell_workers, [run.task_run.id], [worker])
 
     def finish(self) -> None:

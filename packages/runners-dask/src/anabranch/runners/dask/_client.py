@@ -39,11 +39,12 @@ def connected_client(
     # A loop of ours: a client that cannot connect would leave its own one running.
     with _loop() as loop:
         try:
-            _refuse_bad(address, _timeout(client_kwargs))
+            _refuse_bad(address, connect_timeout(client_kwargs))
             client = distributed.Client(address, **{"loop": loop, **client_kwargs})
         except OSError as error:
+            seconds = connect_timeout(client_kwargs)
             raise ConnectionError(
-                f"No Dask scheduler answers at {address} within {_timeout(client_kwargs):g} s. "
+                f"No Dask scheduler answers at {address} within {seconds:g} s. "
                 "Start one with `dask scheduler`, or leave out `address` to have a local cluster "
                 "made"
             ) from error
@@ -79,7 +80,8 @@ class _Registry(Protocol):
     get_backend: Callable[[str], object]
 
 
-def _timeout(client_kwargs: Mapping[str, Any]) -> float:
+def connect_timeout(client_kwargs: Mapping[str, Any]) -> float:
+    """Return how long a client of these arguments tries to connect, in seconds."""
     config = cast("_DaskConfig", importlib.import_module("dask.config"))
     utils = cast("_DaskUtils", importlib.import_module("dask.utils"))
     default = config.get("distributed.comm.timeouts.connect")

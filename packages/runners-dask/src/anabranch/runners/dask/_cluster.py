@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import socket
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 from anabranch.futures import MissingDependencyError
@@ -104,7 +105,23 @@ def open_cluster(
     kwargs = dict(cluster_kwargs)
     if factory is distributed.LocalCluster:
         _choose_dashboard_port(kwargs)
-    return cast("Cluster", factory(**kwargs))
+    cluster = cast("Cluster", factory(**kwargs))
+    if isinstance(cluster, cast("type", distributed.LocalCluster)):
+        _wait_for_lost_workers(cluster)
+    return cluster
+
+
+def _wait_for_lost_workers(cluster: Cluster) -> None:
+    """Have a cluster wait for the processes that it restarts, for as long as that takes.
+
+    It closes those that are not there some seconds after they died, and replaces none: even one
+    that has come back, died once more, and is being restarted. Retries make that a common case, and
+    without workers nothing would ever go on.
+    """
+    base = importlib.import_module("distributed.deploy.cluster").Cluster
+    update = getattr(base, "_update_worker_status", None)
+    if update is not None:
+        vars(cluster)["_update_worker_status"] = partial(update, cluster)
 
 
 def _choose_dashboard_port(kwargs: dict[str, Any]) -> None:

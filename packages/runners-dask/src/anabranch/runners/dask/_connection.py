@@ -14,13 +14,14 @@ import attrs
 from anabranch.futures import ResultUnavailableError
 from anabranch.futures.runner import describe
 from anabranch.runners.dask._cancelling import Canceller
-from anabranch.runners.dask._client import close_client, connected_client
+from anabranch.runners.dask._client import close_client, connect_timeout, connected_client
 from anabranch.runners.dask._cluster import (
     ClusterFactory,
     open_cluster,
     prepare_scheduler,
     refuse_unguarded_script,
 )
+from anabranch.runners.dask._fetching import Fetcher
 from anabranch.runners.dask._helper import HelperThread
 from anabranch.runners.dask._native import Client, NativeFuture, import_distributed
 from anabranch.runners.dask._parcel import Packer, Parcel
@@ -29,7 +30,9 @@ from anabranch.runners.dask._worker import execute, nothing
 
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Callable
 
+    from anabranch.futures import TaskRun
     from anabranch.runners.dask._native import Distributed
     from anabranch.runners.dask._run import DaskRun
 
@@ -57,13 +60,20 @@ class Connection:
 
     Attributes:
         helper: Calls what would block.
+        note_abandoned: Told of runs whose thread on a worker was given up.
         packer: Makes the parcels for this connection; there once it is open.
     """
 
     packer: Packer
     _canceller: Canceller
+    _fetch: Fetcher
 
-    def __init__(self, settings: Settings, logger: logging.Logger) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        logger: logging.Logger,
+        note_abandoned: Callable[[TaskRun], object],
+    ) -> None:
         self._settings: Final = settings
         self._logger: Final = logger
         self._stack: Final = ExitStack()
@@ -71,6 +81,7 @@ class Connection:
         self._client: Client | None = None
         self._runs: Final[WeakValueDictionary[str, DaskRun[Any]]] = WeakValueDictionary()
         self._numbers: Final = itertools.count(1)
+        self.note_abandoned: Final = note_abandoned
         self.helper: Final = HelperThread("anabranch-dask-helper")
 
     # ------------------------------------------------------------------ opening and closing
@@ -88,10 +99,12 @@ class Connection:
             client = self._connect(distributed)
             prepare_scheduler(client, is_ours=self._settings.address is None)
             topic = f"anabranch-{client.id}"
-            client.subscribe_topic(topic, self._note_start)
+            client.subscribe_topic(topic, self._note_progress)
             self.packer = Packer(topic)
             self._canceller = Canceller(distributed, client, self._logger)
             self._stack.callback(self._canceller.finish)
+            self._fetch = Fetcher(client, connect_timeout(self._settings.client_kwargs))
+            self._stack.callback(self._fetch.close)
             self._client = client
 
     def _connect(self, distributed: Distributed) -> Client:
@@ -138,6 +151,8 @@ class Connection:
         self._runs[parcel.run_id] = run
         # Dask shows the part of the key before the first "-" as the name.
         key = f"{parcel.run_name}-{parcel.run_id}"
+        if parcel.first_attempt > 1:  # Dask may not be through with the key that was lost.
+            key = f"{key}-{run.number}"
         return client.submit(execute, parcel, *dependencies, key=key, pure=False)
 
     def gate(self, run: DaskRun[Any], native: NativeFuture) -> NativeFuture:
@@ -178,23 +193,30 @@ class Connection:
                 "flow, or call future.result() inside"
             )
         try:
-            return native.result()
-        except Exception as error:  # Whatever Dask met with on the way.
+            return native.result() if self.is_lost() else self._fetch(native)
+        # Whatever Dask met with on the way, or foreign code in unpickling.
+        except (Exception, SystemExit) as error:
             raise ResultUnavailableError(
                 f"The value of run {run_name!r} could not be brought over from the Dask cluster: "
                 f"{describe(error)}"
             ) from error
 
-    # ------------------------------------------------------------------ starts and stops
+    # ------------------------------------------------------------------ attempts, and stops
 
-    def _note_start(self, event: tuple[float, object]) -> None:
-        _, message = event
-        match message:
-            case [str(run_id), str(worker)] if (run := self._runs.get(run_id)) is not None:
-                run.started_on(worker)
+    def _note_progress(self, event: tuple[float, object]) -> None:
+        _, announcement = event
+        match announcement:
+            case [str(run_id), str(worker), int(attempt), message, bool(was_given_up)]:
+                run = self._runs.get(run_id)
+                if run is None:
+                    return
+                if message is None:
+                    run.attempt_begins(attempt, worker)
+                else:
+                    run.attempt_failed(attempt, str(message), was_given_up=was_given_up)
 
     def stop(self, run: DaskRun[Any], worker: str) -> None:
-        """Have an async run stopped where it is being executed; does not wait for it."""
+        """Have a run stopped where it is being executed, as far as can be; does not wait for it."""
         if self._client is not None:
             self._canceller.stop(run, worker)
 

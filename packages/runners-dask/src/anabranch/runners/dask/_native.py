@@ -7,7 +7,7 @@ signatures would import them.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal, Protocol, cast
 
 from anabranch.futures import MissingDependencyError
@@ -15,6 +15,8 @@ from anabranch.futures import MissingDependencyError
 
 class NativeFuture(Protocol):
     """A ``distributed.Future``."""
+
+    key: str
 
     @property
     def status(self) -> Literal["pending", "cancelled", "finished", "lost", "error"] | None:
@@ -40,11 +42,20 @@ class Loop(Protocol):
         """Have a function, which may be async, called in the loop; thread-safe."""
 
 
+class _Scheduler(Protocol):
+    address: str
+
+
 class Client(Protocol):
     """A ``distributed.Client``."""
 
     id: str
     status: str
+    connection_args: Mapping[str, object]
+
+    @property
+    def scheduler(self) -> _Scheduler:
+        """The scheduler, to be asked something."""
 
     @property
     def loop(self) -> Loop:
@@ -92,6 +103,30 @@ class Client(Protocol):
         """Disconnect, and end the loop if it is the client's own."""
 
 
+class _WorkersScheduler(Protocol):
+    def log_event(self, *, topic: str, msg: object) -> Awaitable[object]:
+        """Send an event to who listens for its topic; it is there once this has been awaited."""
+
+
+class Worker(Protocol):
+    """A ``distributed.Worker``."""
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+
+    @property
+    def scheduler(self) -> _WorkersScheduler:
+        """Its scheduler, to be asked something."""
+
+    @property
+    def loop(self) -> Loop:
+        """The worker's event loop."""
+
+    def log_event(self, topic: str, msg: object) -> None:
+        """Send an event to who listens for its topic, some time soon."""
+
+
 class Cluster(Protocol):
     """What every cluster class of Dask has."""
 
@@ -133,3 +168,9 @@ def import_dumps() -> Callable[[object], bytes]:
     """Import the ``dumps`` of ``cloudpickle``, which comes with Dask."""
     module = importlib.import_module("cloudpickle")
     return cast("Callable[[object], bytes]", module.dumps)
+
+
+def import_sync() -> Callable[..., object]:
+    """Import what calls an async function in a loop of Dask's, from another thread, and waits."""
+    module = importlib.import_module("distributed.utils")
+    return cast("Callable[..., object]", module.sync)

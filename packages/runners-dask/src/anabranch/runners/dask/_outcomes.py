@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING, Final, Never
+from typing import TYPE_CHECKING, Final, Never, final
+
+import attrs
 
 from anabranch.futures import Cancelled, Crashed, RunCrashedError, State, TaskRun
 from anabranch.futures.runner import describe
@@ -20,8 +22,22 @@ _PROMPT: Final = 10.0
 _LOSSES: Final = ("scheduler-connection-lost", "scheduler-restart", "lost dependencies")
 
 
-def failure_state(run: TaskRun, native: NativeFuture, *, is_lost: bool) -> State[Never]:
-    """Return the state of a run whose key has ended otherwise than well.
+@final
+@attrs.frozen
+class Failure:
+    """What has become of a run whose key has ended otherwise than well.
+
+    Attributes:
+        state: The state for it.
+        is_loss: Whether the run was lost on its way to this state, and might fare better elsewhere.
+    """
+
+    state: State[Never]
+    is_loss: bool = False
+
+
+def failure_of(run: TaskRun, native: NativeFuture, *, is_lost: bool) -> Failure:
+    """Return what has become of a run whose key has ended otherwise than well.
 
     Args:
         run: The run.
@@ -37,12 +53,12 @@ def failure_state(run: TaskRun, native: NativeFuture, *, is_lost: bool) -> State
     except Exception as raised:  # What the key ended with, or the client that is closing.
         error = bare(raised)
     if isinstance(error, RemoteFailure):
-        return error.error.state_of(run)
+        return Failure(error.error.state_of(run))
     if isinstance(error, CancelledError):
         if is_lost or getattr(error, "reason", None) in _LOSSES:
-            return crashed(f"Dask lost the run: {error}", error)
-        return Cancelled(message="The run was cancelled on the Dask cluster.")
-    return _lost(error)
+            return Failure(crashed(f"Dask lost the run: {error}", error), is_loss=not is_lost)
+        return Failure(Cancelled(message="The run was cancelled on the Dask cluster."))
+    return Failure(_lost(error), is_loss=not is_lost)
 
 
 def _lost(error: BaseException | None) -> Crashed:

@@ -26,14 +26,15 @@ class Parcel:
     and mistakes a string that happens to be a key for what lies under that key. A parcel is bytes.
 
     Attributes:
-        topic: Where the start of the run is announced.
+        topic: Where the attempts of the run are announced.
         run_id: The run's id.
         run_name: Its name.
         function: Its function, pickled.
         shipment: All the rest of it, pickled.
+        first_attempt: The number of the attempt to begin with.
     """
 
-    __slots__ = ("function", "run_id", "run_name", "shipment", "topic")
+    __slots__ = ("first_attempt", "function", "run_id", "run_name", "shipment", "topic")
 
     def __init__(
         self,
@@ -42,12 +43,18 @@ class Parcel:
         run_name: str,
         function: bytes,
         shipment: bytes | memoryview,
+        first_attempt: int = 1,
     ) -> None:
         self.topic = topic
         self.run_id = run_id
         self.run_name = run_name
         self.function = function
         self.shipment = shipment
+        self.first_attempt = first_attempt
+
+    def from_attempt(self, number: int) -> Parcel:
+        """Return the same run, for another attempt than the first to begin with."""
+        return Parcel(self.topic, self.run_id, self.run_name, self.function, self.shipment, number)
 
     def __repr__(self) -> str:
         return f"<Parcel of {self.run_name!r}>"  # Dask logs it whole.
@@ -62,6 +69,7 @@ class Parcel:
             self.run_name,
             self.function,
             shipment,
+            self.first_attempt,
         )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar, cast, final
+import threading
+from typing import TYPE_CHECKING, Final, TypeVar, cast, final
 
 from anabranch.futures import (
     Cancellation,
@@ -11,25 +12,35 @@ from anabranch.futures import (
     Crashed,
     Failed,
     Future,
+    Retrying,
     State,
+    TimedOut,
     UpstreamFailed,
     WorkItem,
 )
 from anabranch.futures.runner import (
+    CancelTimer,
+    Delay,
     StoredValue,
+    current_clock,
     describe,
     failure_behind,
+    lifecycle,
     pack,
     upstream_failure,
 )
 from anabranch.runners.dask._bare import bare
-from anabranch.runners.dask._outcomes import crashed, failure_state
+from anabranch.runners.dask._outcomes import crashed, failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from anabranch.runners.dask._connection import Connection
     from anabranch.runners.dask._native import NativeFuture
+    from anabranch.runners.dask._parcel import Parcel
+
+_BEFORE_START: Final = "The run was cancelled before it started."
+_BETWEEN_ATTEMPTS: Final = "The run was cancelled between two attempts."
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -57,15 +68,27 @@ class DaskRun(Future[R_co]):
 
     Until its end it holds what it depends on, and from its submission to Dask its key. Having
     completed it holds the key alone, and so the value, until it is dropped.
+
+    Its attempts are made on the worker, one after the other. If the worker is lost, the run is
+    submitted anew with the attempts that are left, under another key. So what depends on a run that
+    may be retried does not depend on its key before it has completed.
     """
 
     __slots__ = (
+        "_attempt",
+        "_clock",
         "_connection",
         "_gate",
         "_gates",
         "_is_async",
         "_is_unwanted",
+        "_losses",
         "_native",
+        "_parcel",
+        "_retry",
+        "_slots",
+        "_timer",
+        "_turn",
         "_upstreams",
         "_worker",
         "number",
@@ -75,7 +98,7 @@ class DaskRun(Future[R_co]):
         loops: frozenset[int] = frozenset()
         for upstream in (*item.upstreams, *item.tolerated):
             loops |= upstream.needed_loops()
-        super().__init__(item.task_run, loops=loops)
+        super().__init__(item.task_run, loops=loops, listener=item.listener)
         #: Higher than that of any run that this one depends on.
         self.number = 0
         self._connection = connection
@@ -87,6 +110,16 @@ class DaskRun(Future[R_co]):
         self._upstreams: tuple[Future[object], ...] = (*item.upstreams, *item.tolerated)
         self._gates: list[NativeFuture] = []
         self._worker = ""
+        self._retry = item.retry
+        self._clock = current_clock.get()
+        self._timer: CancelTimer | None = None
+        # Kept while the run may have to be submitted anew.
+        self._parcel: Parcel | None = None
+        self._slots: dict[int, NativeFuture] = {}
+        # The last attempt that is known of. Attempts are numbered through all workers.
+        self._attempt = 0
+        self._losses = 0
+        self._turn = threading.Lock()
 
     # ------------------------------------------------------------------ starting
 
@@ -95,8 +128,12 @@ class DaskRun(Future[R_co]):
         return [each for each in self._upstreams if not each.done()]
 
     def native_in(self, connection: Connection) -> NativeFuture | None:
-        """Return the run's key, if it has one on this connection."""
-        return self._native if connection is self._connection else None
+        """Return the run's key, if it has one on this connection that others may depend on."""
+        if connection is not self._connection:
+            return None
+        if self._retry.retries and not self.done():
+            return None  # The attempt behind the key may be lost, and another be made.
+        return self._native
 
     def follow(self, upstream: Future[object]) -> None:
         """End this run as soon as that one has ended otherwise than well."""
@@ -115,12 +152,20 @@ class DaskRun(Future[R_co]):
         except Exception as error:  # Fetching, copying and pickling arguments runs foreign code.
             self.set_final(Failed(bare(error), message=describe(error)))
             return
-        slots = {id(future): natives[id(future)] for future in packed.slots}
-        others = [each for each in self._own_upstreams() if id(each) not in slots]
+        self._slots = {id(future): natives[id(future)] for future in packed.slots}
+        if self.fail(upstream_failure(item)):  # One may have ended in between.
+            return
+        if self._retry.retries:
+            self._parcel = parcel
+        self._hand_over(parcel)
+
+    def _hand_over(self, parcel: Parcel) -> None:
+        """Submit the run to Dask."""
+        connection = self._connection
+        slots = self._slots
         try:
+            others = [each for each in self._own_upstreams() if id(each) not in slots]
             gates = [each.gate() for each in others if not each.done()]
-            if self.fail(upstream_failure(item)):  # One may have ended in between.
-                return
             self._gates = [each for each in gates if each is not None]
             self._upstreams = tuple(self._own_upstreams())  # The values of others are on their way.
             native = connection.submit(self, parcel, [*slots.values(), *self._gates])
@@ -144,27 +189,89 @@ class DaskRun(Future[R_co]):
             self._gate = gate = self._connection.gate(self, native)
         return gate
 
-    def started_on(self, worker: str) -> None:
-        """Take note that a worker has begun to execute the run."""
+    # ------------------------------------------------------------------ attempts
+
+    def attempt_begins(self, number: int, worker: str) -> None:
+        """Take note that a worker begins with an attempt."""
         self._worker = worker
-        if self.set_running() or not self.done() or self._is_async:
-            return
-        if isinstance(self.final_state(), Cancelled):
+        if number > self._attempt:
+            self._attempt = number
+            if self.set_running():
+                return
+        if self.done() and not self._is_async and isinstance(self.final_state(), Cancelled):
             self._connection.report_straggler(self, worker)
+
+    def attempt_failed(self, number: int, message: str, *, was_given_up: bool) -> None:
+        """Take note that an attempt has failed on a worker, which will make another."""
+        if number < self._attempt:
+            return  # Dask has begun anew by itself.
+        # That the attempt began may not have been told yet: announcements can overtake the first.
+        self._attempt = number
+        self.set_running()
+        if not self.set_retrying(Retrying(message=message)):
+            return
+        if was_given_up:
+            self._connection.note_abandoned(self.task_run)
+        self._end_if_unwanted()
+
+    def _end_if_unwanted(self) -> None:
+        if self._is_unwanted:
+            self.set_final_unless_running(Cancelled(message=_BETWEEN_ATTEMPTS))
+
+    def _lost(self, native: NativeFuture, state: State[object]) -> None:
+        """Have the run attempted anew after it was lost, if its policy says so; else end it."""
+        with self._turn:
+            if self._native is not native:
+                return  # Another thread is at it.
+            self._native = None
+        self._losses += 1
+        # What was lost has not always had the time to say that it began.
+        self._attempt = max(self._attempt, self._losses)
+        steps = lifecycle(self._retry, first_attempt=self._attempt)
+        next(steps)
+        try:
+            command = steps.send(state)
+        except StopIteration as end:
+            self.set_final(end.value)
+            return
+        assert isinstance(command, Delay), "between two attempts there is a delay"
+        self.set_running()
+        if not self.set_retrying(command.state):
+            return
+        self._end_if_unwanted()
+        if command.seconds:
+            self._timer = self._clock.call_later(command.seconds, self._call_helper)
+        else:
+            self._call_helper()
+        if self.done():
+            self._let_go()
+
+    def _call_helper(self) -> None:
+        self._connection.helper.call(self.submit_anew)
+
+    def submit_anew(self) -> None:
+        """Submit the run to Dask with the attempts that are left to it."""
+        parcel = self._parcel
+        if parcel is not None and not self.done():
+            self._hand_over(parcel.from_attempt(self._attempt + 1))
 
     # ------------------------------------------------------------------ ending
 
     def cancel(self) -> Cancellation:
-        """Ask for the run to be stopped; see `Future.cancel`."""
+        """Ask for the run to be stopped; see `Future.cancel`.
+
+        A function goes on, but no other attempt is made.
+        """
         self._is_unwanted = True
-        if self.is_running():
-            if not self._is_async:
-                return Cancellation.CANNOT_STOP
+        message = _BETWEEN_ATTEMPTS if self._attempt else _BEFORE_START
+        if self.set_final_unless_running(Cancelled(message=message)):
+            return Cancellation.CANCELLED
+        if self.done():
+            ended_so = isinstance(self.final_state(), Cancelled)
+            return Cancellation.CANCELLED if ended_so else Cancellation.CANNOT_STOP
+        if self._is_async or self._retry.retries:
             self._connection.stop(self, self._worker)
-            return Cancellation.WILL_STOP
-        self.set_final(Cancelled(message="The run was cancelled before it started."))
-        ended_so = isinstance(self.final_state(), Cancelled)
-        return Cancellation.CANCELLED if ended_so else Cancellation.CANNOT_STOP
+        return Cancellation.WILL_STOP if self._is_async else Cancellation.CANNOT_STOP
 
     def set_final(self, state: State[object]) -> bool:
         """End the run, and let go of what it holds on Dask; see `Future.set_final`."""
@@ -173,10 +280,21 @@ class DaskRun(Future[R_co]):
         self._let_go()
         return True
 
+    def set_final_unless_running(self, state: State[object]) -> bool:
+        """`set_final`, if no attempt is being made right now."""
+        if not super().set_final_unless_running(state):
+            return False
+        self._let_go()
+        return True
+
     def _let_go(self) -> None:
         self._upstreams = ()
+        self._slots = {}
         self._gates = []
-        self._gate = None
+        self._gate = self._parcel = None
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer()
         if not isinstance(self.final_state(), Completed):
             native, self._native = self._native, None
             if native is not None and not native.done():
@@ -192,7 +310,7 @@ class DaskRun(Future[R_co]):
         self.fail(failure_behind(upstream))
 
     def _native_ended(self, native: NativeFuture) -> None:
-        if self.done():
+        if self.done() or native is not self._native:
             return
         name = self.task_run.name
         if native.status == "finished":
@@ -202,13 +320,18 @@ class DaskRun(Future[R_co]):
         # too, and is only about to be told of it, then it ends this run as well.
         for upstream in self._own_upstreams():
             upstream.settle()
-        if not self.done():
-            is_lost = self._connection.is_lost()
-            state = failure_state(self.task_run, native, is_lost=is_lost)
-            if self._is_unwanted and isinstance(state, Crashed):
-                # Ctrl-C reaches the worker processes too.
-                state = Cancelled(message="The run was cancelled, and ended with its worker.")
-            self.set_final(state)
+        if self.done():
+            return
+        failure = failure_of(self.task_run, native, is_lost=self._connection.is_lost())
+        state = failure.state
+        if self._is_unwanted and isinstance(state, Crashed):
+            # Ctrl-C reaches the worker processes too.
+            state = Cancelled(message="The run was cancelled, and ended with its worker.")
+        elif failure.is_loss and self._retry.retries:
+            self._lost(native, state)
+            return
+        if self.set_final(state) and isinstance(state, TimedOut) and not self._is_async:
+            self._connection.note_abandoned(self.task_run)
 
     def settle(self) -> None:
         """End the run if Dask has told how it ended."""

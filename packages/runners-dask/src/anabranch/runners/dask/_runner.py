@@ -101,7 +101,7 @@ class DaskTaskRunner(TaskRunner):
         }
 
     async def _start(self, exit_stack: AsyncExitStack) -> None:
-        connection = Connection(self._given, self.logger)
+        connection = Connection(self._given, self.logger, self.note_abandoned)
         # Before it is opened: it may be given up while it is.
         exit_stack.push_async_callback(_close, connection)
         await anyio.to_thread.run_sync(connection.open)

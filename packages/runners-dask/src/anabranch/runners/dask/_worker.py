@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import pickle
-from collections import deque
 from collections.abc import Callable, Coroutine
-from functools import lru_cache, wraps
-from typing import TYPE_CHECKING, Any, Final, cast, final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, final
 
-import anyio
+import attrs
 
-from anabranch.futures import Cancelled, Crashed, RunCancelledError, RunCrashedError, TaskRun
-from anabranch.futures.runner import (
-    EventLoop,
-    RunError,
-    Shipment,
-    describe,
-    run_shipment,
-    running_loop,
+from anabranch.futures import (
+    Cancelled,
+    Crashed,
+    Retrying,
+    RunCrashedError,
+    Running,
+    State,
+    TaskRun,
 )
+from anabranch.futures.runner import RunError, Shipment, describe, run_shipment
 from anabranch.runners.dask._bare import bare
-from anabranch.runners.dask._native import import_dumps
+from anabranch.runners.dask._limiter import limit_on_worker
+from anabranch.runners.dask._native import import_dumps, import_sync
 from anabranch.runners.dask._quiet import mute_failed_runs
+from anabranch.runners.dask._stopping import Stop, forget_stop, stop_of
 
 if TYPE_CHECKING:
+    from anabranch.runners.dask._native import Worker
     from anabranch.runners.dask._parcel import Parcel
 
-_CANCELLED_BEFORE_START: Final = "The run was cancelled before it started."
-_CANCELLED_WHILE_RUNNING: Final = "The run was cancelled while it was running."
+T = TypeVar("T")
+
+_BEFORE_START: Final = "The run was cancelled before it started."
+_BETWEEN_ATTEMPTS: Final = "The run was cancelled between two attempts."
+
+#: Of the message of a state that is announced: the scheduler keeps announcements for long.
+_MAX_LENGTH: Final = 1_000
 
 
 @final
@@ -67,12 +75,13 @@ def execute(parcel: Parcel, *values: object) -> object:
 def _execute(parcel: Parcel, values: tuple[object, ...]) -> object:
     from distributed import get_worker  # noqa: PLC0415 - see the module's docstring
 
-    stop = _stops.setdefault(parcel.run_id, _Stop())
+    stop = stop_of(parcel.run_id)
     try:
         if stop.is_wanted:
-            raise RunError.of(_run_of(parcel), Cancelled(message=_CANCELLED_BEFORE_START))
-        worker = get_worker()
-        worker.log_event(parcel.topic, [parcel.run_id, worker.address])
+            raise RunError.of(_run_of(parcel), Cancelled(message=_BEFORE_START))
+        worker = cast("Worker", get_worker())
+        progress = _Progress(worker, parcel, stop)
+        progress.first_attempt_begins()
         try:
             function = _load_function(parcel.function)
             shipment: Shipment = pickle.loads(parcel.shipment)
@@ -82,15 +91,73 @@ def _execute(parcel: Parcel, values: tuple[object, ...]) -> object:
             raise _unpacking_failed(parcel, worker.address, error) from None
         if shipment.is_async:
             function = stop.guard(cast("Callable[..., Coroutine[Any, Any, object]]", function))
-        try:
-            return run_shipment(function, shipment, values, _dumps_bare)
-        except RunError:
-            if not stop.was_heeded:
-                raise
-            cancelled = Cancelled(message=_CANCELLED_WHILE_RUNNING)
-            raise RunError.of(shipment.task_run, cancelled) from None
+        return run_shipment(
+            function,
+            attrs.evolve(shipment, first_attempt=parcel.first_attempt),
+            values,
+            _dumps_bare,
+            progress=progress,
+            limiter=progress.limit,
+            rest=stop.rest_async if shipment.is_async else stop.rest,
+        )
     finally:
-        _stops.pop(parcel.run_id, None)
+        forget_stop(parcel.run_id)
+
+
+@final
+class _Progress:
+    """Announces the attempts of a run to its client, and has it end between two if need be.
+
+    The client counts attempts, and a worker may be lost at any time. So those that follow the first
+    are announced before they begin, and by a request that the scheduler answers. That of the first
+    need not be: a run that was lost is taken to have been attempted once.
+    """
+
+    def __init__(self, worker: Worker, parcel: Parcel, stop: Stop) -> None:
+        self._worker = worker
+        self._parcel = parcel
+        self._stop = stop
+        self._attempt = parcel.first_attempt
+        self._was_given_up = False
+
+    def first_attempt_begins(self) -> None:
+        """Announce the first attempt here."""
+        if self._attempt == 1:
+            self._worker.log_event(self._parcel.topic, self._announcement())
+        else:
+            self._announce_for_certain()
+
+    def __call__(self, state: Running | Retrying) -> None:
+        self._end_if_unwanted()
+        if isinstance(state, Retrying):
+            self._announce_for_certain(state.message)
+        else:
+            self._attempt += 1
+            self._was_given_up = False
+            self._announce_for_certain()
+            self._end_if_unwanted()
+
+    def limit(self, function: Callable[[], State[T]], seconds: float) -> State[T] | None:
+        """Keep an attempt within its time limit."""
+        state = limit_on_worker(function, seconds)
+        self._was_given_up = state is None
+        return state
+
+    def _end_if_unwanted(self) -> None:
+        if self._stop.is_wanted:
+            raise RunError.of(_run_of(self._parcel), Cancelled(message=_BETWEEN_ATTEMPTS))
+
+    def _announcement(self, message: str | None = None) -> list[object]:
+        if message is not None:
+            message = message[:_MAX_LENGTH].encode(errors="replace").decode()
+        run_id, address = self._parcel.run_id, self._worker.address
+        return [run_id, address, self._attempt, message, self._was_given_up]
+
+    def _announce_for_certain(self, message: str | None = None) -> None:
+        worker = self._worker
+        announcement = self._announcement(message)
+        announce = worker.scheduler.log_event
+        import_sync()(worker.loop, announce, topic=self._parcel.topic, msg=announcement)
 
 
 def _unpacking_failed(parcel: Parcel, address: str, error: BaseException) -> RunError:
@@ -119,64 +186,3 @@ def _load_function(pickled: bytes) -> Callable[..., object]:
 
 def nothing(*_: object) -> None:
     """Do nothing: a task that is there for what it depends on."""
-
-
-# ------------------------------------------------------------------ being stopped
-
-#: How many runs that are not here a process remembers as unwanted, for they may be on their way.
-_MEMORY: Final = 10_000
-
-# By the ids of the runs: those that this process is executing, and those that it has been told
-# to stop before they came. A process may hold several workers.
-_stops: dict[str, _Stop] = {}
-_early: deque[str] = deque()
-
-
-def stop_runs(run_ids: list[str]) -> None:
-    """Stop runs that this process is executing, if they are async, and refuse those to come."""
-    for run_id in run_ids:
-        stop = _stops.get(run_id)
-        if stop is None:
-            _stops[run_id] = stop = _Stop()
-            _early.append(run_id)
-        stop()
-    while len(_early) > _MEMORY:
-        _stops.pop(_early.popleft(), None)
-
-
-@final
-class _Stop:
-    """Stops one run, from any thread: an async one at any time, others before they start.
-
-    Attributes:
-        is_wanted: Whether the run is to be stopped.
-        was_heeded: Whether the run ended because of it.
-    """
-
-    def __init__(self) -> None:
-        self.is_wanted = False
-        self.was_heeded = False
-        self._target: tuple[EventLoop, anyio.CancelScope] | None = None
-
-    def __call__(self) -> None:
-        self.is_wanted = True
-        if (target := self._target) is not None:
-            loop, scope = target
-            loop.call_soon(scope.cancel)
-
-    def guard(
-        self, function: Callable[..., Coroutine[Any, Any, object]]
-    ) -> Callable[..., Coroutine[Any, Any, object]]:
-        """Return an async function that this can stop."""
-
-        @wraps(function)
-        async def stoppable(*args: object, **kwargs: object) -> object:
-            with anyio.CancelScope() as scope:
-                self._target = cast("EventLoop", running_loop()), scope
-                if self.is_wanted:  # It may have come before there was anything to stop.
-                    scope.cancel()
-                return await function(*args, **kwargs)
-            self.was_heeded = True
-            raise RunCancelledError(_CANCELLED_WHILE_RUNNING)
-
-        return stoppable

@@ -1,0 +1,100 @@
+"""Bringing values over from the cluster."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Protocol, cast, final
+
+from anabranch.runners.dask._native import Client, NativeFuture, import_sync
+
+if TYPE_CHECKING:
+    from typing import Any
+
+
+#: So many values are brought over at a time.
+_MAX_CONNECTIONS: Final = 16
+
+
+class _Scheduler(Protocol):
+    def gather(self, *, keys: list[str]) -> Awaitable[Mapping[str, Any]]: ...
+
+
+class _Pool(Protocol):
+    def __call__(self, address: str) -> _Scheduler: ...
+
+    def start(self) -> Awaitable[None]: ...
+
+    def close(self) -> Awaitable[None]: ...
+
+
+class _Core(Protocol):
+    ConnectionPool: Callable[..., _Pool]
+
+
+class _Serialization(Protocol):
+    Serialized: type[Any]
+    Serialize: type[Any]
+    ToPickle: type[Any]
+    merge_and_deserialize: Callable[[object, object], object]
+
+
+class _Compression(Protocol):
+    decompress: Callable[[object, object], object]
+
+
+@final
+class Fetcher:
+    """Brings values over as bytes, and unpickles them in the thread that asks for them.
+
+    Dask would unpickle them in the client's event loop. A SystemExit would end that, and with it
+    everything that waits for Dask; and large values would hold it up.
+
+    Args:
+        client: Whose values they are.
+        timeout: How long to try to connect, in seconds.
+    """
+
+    def __init__(self, client: Client, timeout: float) -> None:
+        core = cast("_Core", importlib.import_module("distributed.core"))
+        protocol = "distributed.protocol"
+        serialization = importlib.import_module(f"{protocol}.serialize")
+        self._serialization: Final = cast("_Serialization", serialization)
+        compression = importlib.import_module(f"{protocol}.compression")
+        self._compression: Final = cast("_Compression", compression)
+        self._client: Final = client
+        self._sync: Final = import_sync()
+        self._pool: Final = core.ConnectionPool(
+            deserialize=False,
+            connection_args=client.connection_args,
+            timeout=timeout,
+            limit=_MAX_CONNECTIONS,
+        )
+        self._sync(client.loop, self._pool.start)
+
+    def __call__(self, native: NativeFuture) -> object:
+        """Bring a value over; blocks, and raises whatever can go wrong with that."""
+        key = native.key
+        try:
+            answer = self._sync(self._client.loop, self._gather, key)
+            value = cast("Mapping[str, Any]", answer)["data"][key]
+        except (OSError, KeyError):
+            return native.result()  # It is lost: Dask may compute it anew, or has its own error.
+        serialization = self._serialization
+        if isinstance(value, serialization.Serialized):
+            header, frames = value.header, value.frames
+            if "compression" in header:
+                frames = self._compression.decompress(header, frames)
+            return serialization.merge_and_deserialize(header, frames)
+        # Within one process it is never pickled.
+        is_wrapped = isinstance(value, serialization.Serialize | serialization.ToPickle)
+        return value.data if is_wrapped else value
+
+    async def _gather(self, key: str) -> Mapping[str, object]:
+        return await self._pool(self._client.scheduler.address).gather(keys=[key])
+
+    def close(self) -> None:
+        """End the connections."""
+        with suppress(Exception):  # They may have ended before.
+            self._sync(self._client.loop, self._pool.close, callback_timeout=5)
