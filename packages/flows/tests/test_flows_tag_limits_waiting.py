@@ -310,6 +310,46 @@ class TestWaiting:
         for runner in (ConcurrentTaskRunner(max_workers=1), SequentialTaskRunner()):
             assert flow(task_runner=runner)(lambda: top.submit().result())() == 1
 
+    @pytest.mark.parametrize("runner", RUNNERS)
+    @pytest.mark.anyio
+    async def test_sync_calls_in_a_loop(self, runner: TaskRunner) -> None:
+        """An async run calls a sync task with its place: nobody else could go on meanwhile."""
+        set_tag_limit("db", 1)
+        at_work = AtWork()
+
+        @task(tags=["db"])
+        async def calling() -> int:
+            return child(at_work)
+
+        @flow(task_runner=runner)
+        async def work() -> list[int]:
+            return await gather([calling.submit() for _ in range(10)])
+
+        assert await work() == [1] * 10
+        assert at_work.most == 1
+
+    @pytest.mark.parametrize("runner", RUNNERS)
+    def test_async_runs_beside_a_sync_flow(self, runner: TaskRunner) -> None:
+        """An async run that submits sync ones does not block its loop to have its place back."""
+        set_tag_limit("db", 1)
+        at_work = AtWork()
+
+        @task(tags=["db"])
+        async def submitting() -> int:
+            return await child.submit(at_work)
+
+        @task(tags=["db"])
+        async def top() -> list[int]:
+            free = untagged.submit()
+            return [await submitting.submit(), await submitting.submit(), len(await free)]
+
+        @flow(task_runner=runner)
+        def work() -> list[list[int]]:
+            return gather([top.submit() for _ in range(10)]).result()
+
+        assert work() == [[1, 1, 4]] * 10
+        assert at_work.most == 1
+
     def test_calls_under_other_limits(self) -> None:
         """Two runs that call what needs the place of the other both get on."""
         set_tag_limit("a", 1)
@@ -373,6 +413,27 @@ class TestWaiting:
             return [await head, *await rest]
 
         assert await work() == [2, 1, 1, 1]
+
+    @pytest.mark.parametrize("own_tags", [[], ["db"]])
+    @pytest.mark.anyio
+    async def test_sequential_turns_and_calls(self, own_tags: list[str]) -> None:
+        """What a run has called directly lets go what it waits for, as the run itself would."""
+        set_tag_limit("db", 1)
+        at_work = AtWork()
+
+        @task(tags=own_tags)
+        async def called() -> int:
+            return await async_child.submit(at_work) + await child.submit(at_work)
+
+        @task
+        async def calling() -> int:
+            return await called()
+
+        @flow(task_runner=SequentialTaskRunner())
+        async def work() -> int:
+            return await calling.submit()
+
+        assert await work() == 2
 
     @pytest.mark.anyio
     async def test_sequential_turns_and_two_limits(self) -> None:

@@ -25,6 +25,9 @@ class Held:
         self.waits_again = threading.Event()
         self._back = back
 
+    def belongs_to(self, run: Future[object]) -> None:
+        self.events.append(f"belongs to {run.task_run.name}")
+
     def lend(self) -> None:
         self.events.append("lend")
 

@@ -509,3 +509,26 @@ async def test_a_blocking_wait_in_the_loop_raises_even_for_sync_tasks() -> None:
         with pytest.raises(WouldDeadlockError, match="Use `await future`"):
             future.result()
         assert await outcome(future) == 1
+
+
+async def async_leaf() -> int:
+    """Return a number, in the loop."""
+    await anyio.lowlevel.checkpoint()
+    return 1
+
+
+def sync_middle() -> int:
+    """Wait for an async run, in a thread."""
+    return runner_here().submit(async_leaf).result() + 1
+
+
+def sync_top() -> int:
+    """Wait for a run that waits for another one."""
+    return runner_here().submit(sync_middle).result() + 1
+
+
+@pytest.mark.anyio
+async def test_sync_runs_wait_for_sync_ones_that_wait_for_async_ones() -> None:
+    """A run that a waiting thread executes itself has its turn, and lets others have theirs."""
+    async with SequentialTaskRunner().start() as runner:
+        assert await outcome(runner.submit(sync_top)) == 3

@@ -178,12 +178,16 @@ class Places:
             # The run may have been cancelled; then nobody waits for them.
             return self._status is not _Status.OVER and self._ask(request, rank)
 
-    def follow(self, future: Future[object]) -> None:
-        """Let go of the places when a run has ended: this one, which has been submitted."""
+    def belongs_to(self, run: Future[object]) -> None:
+        """Take note of the future of the run, which has been submitted."""
         with _lock:
-            self._future = future
-        future.add_done_callback(self.close)
+            self._future = run
         _tell_holders((self,))
+
+    def follow(self, future: Future[object]) -> None:
+        """Let go of the places when the run has ended."""
+        self.belongs_to(future)
+        future.add_done_callback(self.close)
 
     def close(self, _: object = None) -> None:
         """Let go of the places, or of the wish for them: the run has ended."""

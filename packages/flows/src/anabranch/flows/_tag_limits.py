@@ -18,7 +18,14 @@ import attrs
 
 from anabranch.flows._places import Limit, PlaceRequest, Places, Rank, tell
 from anabranch.futures import Completed, Future, TaskRun, WorkItem, WouldDeadlockError
-from anabranch.futures.runner import current_lease, current_scope, lent, lent_async, when_ready
+from anabranch.futures.runner import (
+    current_lease,
+    current_scope,
+    in_task,
+    lent,
+    lent_async,
+    when_ready,
+)
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -157,7 +164,9 @@ def submit_within_limits(
             waits for it.
     """
     lease = current_lease.get()
-    if runs_in_place and lease is not None:
+    # In an event loop only what can have its places at once runs in place. To wait for one's own
+    # afterwards would block the loop, which those that have got them may need.
+    if runs_in_place and lease is not None and not in_task():
         with lent(lease):
             return _submit(item, dispatch)
     return _submit(item, dispatch)
@@ -208,6 +217,10 @@ def call_within_limits(run: TaskRun, execute: Callable[[], T]) -> T:
     lease = current_lease.get()
     if lease is None:
         return _call(places, execute)
+    if isinstance(lease, Places) and limits <= lease.limits and in_task():
+        # The caller's loop stands still meanwhile, and those that it lent its places to might need
+        # it. So it lends them to this one alone.
+        return execute()
     # Even if they need places under other limits: two runs that keep theirs might each wait for
     # what the other keeps.
     with lent(lease):

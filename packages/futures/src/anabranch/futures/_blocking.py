@@ -74,6 +74,9 @@ class Lease(Protocol):
     another goes by it. Several parts of an async run may wait at the same time.
     """
 
+    def belongs_to(self, run: Future[object]) -> None:
+        """For runners in the same process: take note of the run, before that can start."""
+
     def lend(self) -> None:
         """Take note that a part of the run has begun to wait; the others may have it."""
 

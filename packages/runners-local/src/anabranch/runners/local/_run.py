@@ -30,6 +30,7 @@ from anabranch.futures.runner import (
     RunScope,
     current_clock,
     current_hold,
+    current_lease,
     lifecycle_of,
     new_hold,
     timed_out,
@@ -98,6 +99,10 @@ class LocalRun(Future[R_co]):
         self._is_unwanted = False
         self._timer: CancelTimer | None = None
         self._hold: Hold | None = None
+        variables = item.variables
+        lease = None if variables is None else variables.get(current_lease)
+        if lease is not None:
+            lease.belongs_to(self)
 
     # ------------------------------------------------------------------ before it starts
 

@@ -6,8 +6,9 @@ import contextvars
 import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from contextvars import ContextVar
 from types import TracebackType
-from typing import Self, TypeVar, cast, final
+from typing import Final, Self, TypeVar, cast, final
 
 import anyio
 
@@ -70,7 +71,6 @@ class SequentialTaskRunner(TaskRunner):
         turns = self._turns or self._start_loop()
         loops = frozenset({turns.executor.loop.thread_id})  # Even a sync task may queue behind one.
         run = LocalRun(item, loops, turns.let_pass)
-        run.executor = turns.executor
         self.admit(run)
         when_ready(item, lambda: turns.queue(run), run.end)
         if self.runs_in_place(item):
@@ -164,12 +164,16 @@ class _Turns:
     def let_pass(self, run: LocalRun[object]) -> None:
         """Let a run go next, if a run of this runner has begun to wait for it."""
         scope = current_scope.get()
-        if scope is None or scope.runner is not self._runner or scope.context.task_run is None:
+        if scope is None or scope.runner is not self._runner:
+            return
+        # The run whose turn it is may have called what waits: that has a scope of its own.
+        turns, waiting = _turn.get()
+        if turns is not self:
             return
         behind: list[Future[object]] = [run]
         others: list[Future[object]] = []
         with self._lock:
-            wanted = self._wanted.setdefault(scope.context.task_run.id, {})
+            wanted = self._wanted.setdefault(waiting, {})
             while behind:
                 each = behind.pop()
                 if isinstance(each, LocalRun) and not each.done() and each not in wanted:
@@ -189,6 +193,9 @@ class _Turns:
             del self._ready[run]
             self._started.append(run)
         run.add_done_callback(self._ended)
+        item = run.item
+        if item is not None and item.variables is not None:
+            item.variables.run(_turn.set, (self, run.task_run.id))
         self.executor.execute(run)
 
     def _next(self) -> LocalRun[object] | None:
@@ -213,3 +220,7 @@ class _Turns:
             self._started.remove(cast("LocalRun[object]", run))
             self._wanted.pop(run.task_run.id, None)
         self._go()
+
+
+# In the context variables of a run: whose turn it is, among which runs.
+_turn: Final[ContextVar[tuple[_Turns | None, str]]] = ContextVar("_turn", default=(None, ""))

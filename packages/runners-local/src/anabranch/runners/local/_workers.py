@@ -249,6 +249,7 @@ class _Worker(BlockingSection):
         """Return when ``future`` is done, having run here what had not started."""
         scope = current_scope.get()
         if timeout is None and (scope is None or not scope.has_deadline):
+            future.awaited()  # It may have to be given leave to start, by its runner.
             self._help(future)
         if not future.done():
             # The rest is under way elsewhere; what it starts is taken by whoever is free.
