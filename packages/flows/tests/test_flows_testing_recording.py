@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar, cast
 
 import anyio
 import pytest
+import sniffio
 
 from anabranch.flows import (
     Completed,
@@ -293,6 +294,54 @@ def test_listeners_are_told_as_ever(recorder: RecordingTaskRunner) -> None:
     assert recorder.states("fetch") == ["Pending", "Running", "Completed"]
 
 
+class Pausing(TaskRunner):
+    """Runs nothing: its runs end when the test says so, and tell the test first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.futures: list[Future[int]] = []
+        self.first_to_know: Callable[[object], object] = repr
+
+    @property
+    def concurrency_type(self) -> ConcurrencyType:
+        return ConcurrencyType.CONCURRENT
+
+    def duplicate(self) -> Pausing:
+        return self
+
+    def _submit(self, item: WorkItem[R]) -> Future[R]:
+        future: Future[R] = Future(item.task_run, listener=item.listener)
+        future.add_done_callback(lambda each: self.first_to_know(each))
+        self.futures.append(cast("Future[int]", future))
+        return future
+
+
+@pytest.mark.parametrize("looks_first", [True, False])
+def test_an_end_is_recorded_before_anything_that_follows_it(looks_first: bool) -> None:
+    """A run that has ended is so in the record, whoever is the first to be told of it."""
+    inner = Pausing()
+    recorder = RecordingTaskRunner(inner)
+    seen: list[str] = []
+
+    def follow(_: object) -> None:
+        inner.first_to_know = repr
+        if looks_first:
+            seen.extend(recorder.runs()[0].states)
+        runner.submit(fetch.function, "Rome")
+        if not looks_first:
+            seen.extend(recorder.runs()[0].states)
+
+    with recorder as runner:
+        runner.submit(fetch.function, "Oslo")
+        inner.first_to_know = follow
+        inner.futures[0].set_running()
+        inner.futures[0].set_final(Completed(4))
+        inner.futures[1].set_final(Completed(5))
+    assert seen == ["Pending", "Running", "Completed"]
+    first, second = recorder.runs()
+    assert recorder.events == (*first.events, *second.events)
+
+
 # ------------------------------------------------------------------------- assertions
 
 
@@ -391,6 +440,30 @@ def test_it_can_be_used_without_flows(recorder: RecordingTaskRunner) -> None:
     assert recorder.states("pow") == ["Pending", "Running", "Completed"]
     with pytest.raises(RunnerNotStartedError, match="is not started any more"):
         recorder.submit(pow, 2, 10)
+
+
+def test_abandoned_runs_are_counted(recorder: RecordingTaskRunner) -> None:
+    """What engines report of runs that were given up is in the statistics."""
+    with recorder as runner:
+        runner.note_abandoned(TaskRun("1", "fetch-0", "fetch"))
+        assert runner.statistics().abandoned == 1
+
+
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+def test_the_loop_is_the_one_that_the_flow_names(
+    recorder: RecordingTaskRunner, backend: Literal["trio", "asyncio"]
+) -> None:
+    """The flow's choice of an event loop reaches the inner runner."""
+
+    @task
+    async def library() -> str:
+        return sniffio.current_async_library()
+
+    @flow(task_runner=recorder, backend=backend)
+    def report() -> str:
+        return library.submit().result()
+
+    assert report() == backend
 
 
 @pytest.mark.anyio
