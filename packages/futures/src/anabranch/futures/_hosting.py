@@ -34,6 +34,7 @@ class RunnerHost:
         self._scope: anyio.CancelScope
         self._is_unwanted = False
         self._error: BaseException | None = None
+        self._user_is_back: Callable[[], None] | None = None
 
     def open(self) -> None:
         """Start the runner, and wait until it is started."""
@@ -54,12 +55,12 @@ class RunnerHost:
         # off again, for the user's thread is the one that shows it.
         traceback = None if error is None else error.__traceback__
         self._error = leaving = _passable(error)
-        if self._loop is not None:
-            # While this thread stands by, it is the loop that is at work, as it cancels and joins.
-            current_clock.get().watch(self._loop)
-            self._loop.call_soon(self._user_left.set)
         try:
-            with standing_by():
+            with standing_by() as self._user_is_back:
+                if self._loop is not None:
+                    # It is the loop that is at work meanwhile, as it cancels and joins.
+                    current_clock.get().watch(self._loop)
+                    self._loop.call_soon(self._user_left.set)
                 if error is None or isinstance(error, Exception) or self._ends():
                     self._thread.join()
         except BaseException as raised:  # What the runner was left by, or
@@ -101,12 +102,16 @@ class RunnerHost:
         self._loop = running_loop()
         if self._is_unwanted:  # There was no loop to say so in yet.
             return
-        with self._scope:
-            async with self._runner.start():
-                ready()
-                await self._user_left.wait()
-                if self._error is not None:
-                    raise self._error
+        try:
+            with self._scope:
+                async with self._runner.start():
+                    ready()
+                    await self._user_left.wait()
+                    if self._error is not None:
+                        raise self._error
+        finally:
+            if self._user_is_back is not None:
+                self._user_is_back()
 
 
 def _passable(error: BaseException | None) -> BaseException | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from anabranch.futures._blocking import this_thread
+from anabranch.futures._blocking import Pause, this_thread
 from anabranch.futures._callbacks import Callback
 from anabranch.futures._clock import SYSTEM_CLOCK, Clock, current_clock, current_hold
 
@@ -46,24 +46,35 @@ def park_thread(
 
 
 @contextmanager
-def standing_by() -> Iterator[None]:
-    """Surround a wait for other threads: meanwhile this one does not keep a test's clock."""
+def standing_by() -> Iterator[Callable[[], None]]:
+    """Surround a wait for another thread: meanwhile this one does not keep a test's clock.
+
+    Yields:
+        What the other calls before it lets go itself; in between, the clock would run on.
+    """
     clock = current_clock.get()
     if clock is SYSTEM_CLOCK:
-        yield
+        yield _nothing
         return
     thread, hold = threading.get_ident(), current_hold.get()
     clock.hold()  # Its release has the clock look at this thread's loop anew.
-    if hold is not None:
-        hold.pause()
+    pause = None if hold is None else Pause(hold)
     parked_threads.add(thread)
     clock.release()
-    try:
-        yield
-    finally:
+
+    def back() -> None:
         parked_threads.discard(thread)
-        if hold is not None:
-            hold.resume()
+        if pause is not None:
+            pause.end()
+
+    try:
+        yield back
+    finally:
+        back()
+
+
+def _nothing() -> None:
+    return None
 
 
 def _park_on(
