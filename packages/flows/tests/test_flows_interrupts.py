@@ -2,39 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 
 import pytest
+from real_scripts import run_and_signal
 
 pytestmark = pytest.mark.slow
-
-HEAD = """
-import sys, threading
-import anyio
-from anabranch.flows import ConcurrentTaskRunner, SequentialTaskRunner, flow, task
-
-def say_started():
-    sys.stdout.write("started\\n")
-    sys.stdout.flush()
-
-@task
-def block():
-    say_started()
-    threading.Event().wait()
-
-@task
-async def block_async():
-    say_started()
-    await anyio.sleep_forever()
-
-@task
-async def block_the_loop():
-    say_started()
-    threading.Event().wait()
-"""
 
 SCRIPTS = {
     "threads": """
@@ -47,6 +20,24 @@ main()
 @flow
 def main():
     [block_async.submit() for _ in range(20)]
+main()
+""",
+    "a hundred threads": """
+@flow(task_runner=ConcurrentTaskRunner(max_workers=100))
+def main():
+    [block.submit() for _ in range(100)]
+main()
+""",
+    "a body with a time limit": """
+@flow(timeout=3600)
+def main():
+    block.submit().result()
+main()
+""",
+    "a task with a time limit, called": """
+@flow
+def main():
+    block.with_options(timeout=3600)()
 main()
 """,
     "a task in place": """
@@ -96,20 +87,8 @@ anyio.run(main, backend="asyncio")
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_ctrl_c_ends_the_program(name: str) -> None:
     """One Ctrl-C ends a flow whatever blocks it, as cancelled, and the process with it."""
-    with subprocess.Popen(
-        [sys.executable, "-c", HEAD + SCRIPTS[name]],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "started\n"
-            process.send_signal(signal.SIGINT)
-            _, log = process.communicate(timeout=40)
-        finally:
-            process.kill()
-    assert process.returncode == -signal.SIGINT, log
-    assert "Finished in state Cancelled" in log
-    assert "KeyboardInterrupt" in log
+    ended = run_and_signal(SCRIPTS[name], signal.SIGINT)
+    # A shell makes 130 of it. Python ends itself by the signal, so that the shell ends its loops.
+    assert ended.code == -signal.SIGINT, ended.log
+    assert "Finished in state Cancelled" in ended.log
+    assert "KeyboardInterrupt" in ended.log

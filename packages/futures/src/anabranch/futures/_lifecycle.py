@@ -9,6 +9,7 @@ lifecycle itself, with `make_attempt` and `make_attempt_async`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Never, TypeAlias, TypeVar, cast, final
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from anabranch.futures._runner import TaskRunner
 
 R = TypeVar("R")
+
+_logger = logging.getLogger("anabranch.futures")
 
 _BETWEEN_ATTEMPTS: Final = "The run was cancelled between two attempts."
 
@@ -285,6 +288,7 @@ def make_attempt_in_time(
     if attempt.time_limit is None:
         return make_attempt(item, attempt, runner)
     surrounding, scope = current_scope.get(), attempt_scope(item, attempt, runner)
+    scope.has_deadline = True
     if surrounding is not None:
         surrounding.nest(scope)
     try:
@@ -300,6 +304,8 @@ def make_attempt_in_time(
     scope.stop(f"Run {item.task_run.name!r}, which submitted it, was given up.")
     if runner is not None:
         runner.note_abandoned(item.task_run)
+    elif limiter is limit_by_thread:
+        _logger.warning("Abandoned run %r, which could not be stopped", item.task_run.name)
     return end
 
 
