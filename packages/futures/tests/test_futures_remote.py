@@ -353,3 +353,13 @@ def test_unpacking_twice_notes_once() -> None:
     """Each unpacked exception is a new one with one note."""
     error = caught(fail, "gone")
     assert [len(error.exception().__notes__) for _ in range(2)] == [1, 1]
+
+
+def test_error_carries_a_history() -> None:
+    """A failure travels with what the run went through before, if its runner adds that."""
+    error = RunError.of(RUN, Failed(LookupError("gone"), message="LookupError: gone"))
+    assert error.history == ()
+    told: RunError = pickle.loads(pickle.dumps(error.with_history(("first", "second"))))
+    assert told.history == ("first", "second")
+    assert str(told) == str(error)
+    assert type(told.exception()) is LookupError
