@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Never, Self, TypeVar, cast
+from typing import Any, ClassVar, Never, Self, TypeVar, cast
 
 import anyio
 import attrs
@@ -45,7 +45,7 @@ from anabranch.futures.runner import (
 R = TypeVar("R")
 
 #: How long to wait for a run that a broken runner has lost, in seconds.
-LOST = 0.15
+LOST = 0.1
 
 
 # ---------------------------------------------------------------------------- changed items
@@ -281,10 +281,13 @@ class AbandonsAsyncRuns(RightTaskRunner):
     def execute(self, run: ThreadRun[R], item: WorkItem[R]) -> State[R]:
         if not item.is_async or item.time_limit is None:
             return super().execute(run, item)
-        endless = attrs.evolve(item, time_limit=None)
-        execute = partial(super().execute, run, endless)
-        state = limit_by_thread(execute, 0.05)
-        return state or timed_out(item.task_run, item.time_limit)
+        endless: WorkItem[R] = attrs.evolve(item, time_limit=None)
+
+        def execute() -> State[R]:
+            return RightTaskRunner.execute(self, run, endless)
+
+        state: State[R] | None = limit_by_thread(execute, 0.05)
+        return timed_out(item.task_run, item.time_limit) if state is None else state
 
 
 # ---------------------------------------------------------------------------- lost and misplaced
@@ -347,7 +350,8 @@ class DoesNotWait(RightTaskRunner):
         if not item.upstreams:
             return super()._submit(item)
         run: ThreadRun[R] = ThreadRun(item)
-        run.set_final(self.execute(run, item))
+        state: State[R] = self.execute(run, item)
+        run.set_final(state)
         return run
 
 
@@ -444,13 +448,10 @@ class KeepsRuns(RightTaskRunner):
     """Keeps what has ended."""
 
     patience = LOST
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kept: list[object] = []
+    kept: ClassVar[list[object]] = []
 
     def end(self, run: ThreadRun[R], item: WorkItem[R]) -> None:
-        self.kept += [run, item]
+        self.kept.extend((run, item))
         super().end(run, item)
 
 
@@ -638,13 +639,12 @@ class CopiesSilently(RightTaskRunner):
         super().__setstate__((state[0], False))
 
 
-class StartsTwice(RightTaskRunner):
-    """Starts as often as it is told to."""
-
-    patience = LOST
+class RefusesWithoutAReason(RightTaskRunner):
+    """Does not say how to have another one."""
 
     def _refuse_second_start(self) -> None:
-        pass
+        if self._unavailable is None:
+            raise RuntimeError("no")
 
 
 class CountsNoAbandoned(RightTaskRunner):

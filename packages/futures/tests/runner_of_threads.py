@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import ClassVar, TypeVar, cast
+from weakref import WeakSet
 
 import anyio
 
@@ -42,8 +43,12 @@ class _OverError(Exception):
 class ThreadRun(Future[R]):
     """A run in a thread of its own."""
 
+    #: All that there are.
+    known: ClassVar[WeakSet[ThreadRun[object]]] = WeakSet()
+
     def __init__(self, item: WorkItem[R]) -> None:
         super().__init__(item.task_run, listener=item.listener)
+        self.known.add(cast("ThreadRun[object]", self))
         self.stop: Callable[[], object] | None = None
         self._behind = (*item.upstreams, *item.tolerated)
 

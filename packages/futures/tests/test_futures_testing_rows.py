@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import broken_runners as broken
 import pytest
-from runner_of_threads import RightTaskRunner
+from runner_of_threads import RightTaskRunner, ThreadRun
 
+from anabranch.futures import Cancelled
 from anabranch.futures.testing import BEHAVIOURS, Behaviour, Subject, judge
 
 #: For each row a runner that does not show it.
@@ -130,7 +132,7 @@ BROKEN: dict[str, type[RightTaskRunner]] = {
     "refuses work before it is started and after it has ended, showing how to start it": (
         broken.TakesWorkAnytime
     ),
-    "refuses to be started twice, and goes on unharmed": broken.StartsTwice,
+    "refuses to be started twice, and goes on unharmed": broken.RefusesWithoutAReason,
     "joins everything when it is left": broken.LeavesRunsBehind,
     "cancels what is left when it is left by an exception, which comes out as it is": (
         broken.LeavesRunsBehind
@@ -150,13 +152,40 @@ def test_every_row_has_a_broken_runner() -> None:
     assert list(BROKEN) == [row.name for row in BEHAVIOURS]
 
 
+def is_idle(thread: threading.Thread) -> bool:
+    """Whether it is one that trio keeps for a while."""
+    return thread.name.startswith("Trio thread")
+
+
+def end_runs() -> None:
+    """End all runs, and keep none of them."""
+    for run in list(ThreadRun.known):
+        if run.stop is not None:
+            run.stop()
+        run.set_final(Cancelled())
+
+
+def end_what_is_left(threads: set[threading.Thread]) -> None:
+    """End the runs that were lost, and with them all threads but those that were there before."""
+    broken.KeepsRuns.kept.clear()
+    for _ in range(5000):
+        end_runs()
+        left = [each for each in threading.enumerate() if each not in threads and not is_idle(each)]
+        if not left:
+            break
+        left[0].join(0.002)
+    assert left == []
+
+
 @pytest.mark.parametrize("row", BEHAVIOURS, ids=str)
 def test_a_broken_runner_is_told(row: Behaviour) -> None:
     """A runner with one thing wrong is told that it does not show the behaviour."""
     kind = BROKEN[row.name]
     subject = Subject(kind)
+    threads = set(threading.enumerate())
     verdict = judge(row, subject, time_limit=kind.patience)
     subject.give_up()
+    end_what_is_left(threads)
     assert verdict.outcome == "no", f"{kind.__name__}: {verdict.details}"
 
 

@@ -12,6 +12,7 @@
 The fixture ``virtual_clock`` is in `anabranch.flows.testing.fixtures`, which takes pytest.
 """
 # The layers, bottom up: _assertions, _record | _recording. fixtures is imported by pytest alone.
+# The table of behaviours: _functions | _of_tasks, _of_many, _of_flows, _of_branches | _table.
 
 from __future__ import annotations
 
@@ -23,10 +24,12 @@ from anabranch.flows.testing._assertions import (
 )
 from anabranch.flows.testing._record import RecordedRun, RunEvent, Which
 from anabranch.flows.testing._recording import RecordingTaskRunner
+from anabranch.flows.testing._table import FLOW_BEHAVIOURS
 from anabranch.futures.runner import publish
 from anabranch.futures.testing import Gate, Ticket, VirtualClock
 
 __all__ = [
+    "FLOW_BEHAVIOURS",
     "Gate",
     "Outcome",
     "RecordedRun",

@@ -12,30 +12,46 @@ from __future__ import annotations
 
 from anabranch.futures._publish import publish
 from anabranch.futures.testing._behaviour import (
+    NOT_BUILT_YET,
+    NOT_IN_PLACE,
+    ONLY_IN_PARALLEL,
     Behaviour,
+    Reasons,
     Subject,
     Verdict,
     judge,
     judge_all,
+    new_tally,
     raises,
+    registrar,
     report,
+    run_on_each_loop,
 )
+from anabranch.futures.testing._functions import Tally
 from anabranch.futures.testing._gate import Gate, Ticket
 from anabranch.futures.testing._table import BEHAVIOURS
 from anabranch.futures.testing._virtual_clock import VirtualClock
 
 __all__ = [
     "BEHAVIOURS",
+    "NOT_BUILT_YET",
+    "NOT_IN_PLACE",
+    "ONLY_IN_PARALLEL",
     "Behaviour",
     "Gate",
+    "Reasons",
     "Subject",
+    "Tally",
     "Ticket",
     "Verdict",
     "VirtualClock",
     "judge",
     "judge_all",
+    "new_tally",
     "raises",
+    "registrar",
     "report",
+    "run_on_each_loop",
 ]
 
 publish(globals(), __all__)

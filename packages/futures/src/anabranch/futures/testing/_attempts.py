@@ -83,9 +83,9 @@ def _(subject: Subject) -> None:
 @behaviour("waits before each retry for as long as the policy says")
 def _(subject: Subject) -> None:
     delays: list[tuple[RetryDelay, list[float]]] = [
-        (0.02, [0.02, 0.02]),
-        ([0.01, 0.03], [0.01, 0.03]),
-        (growing_delay, [0.02, 0.04]),
+        (0.01, [0.01, 0.01]),
+        ([0.0, 0.02], [0.0, 0.02]),
+        (growing_delay, [0.01, 0.02]),
     ]
     for delay, least in delays:
         with new_tally() as tally:
@@ -181,10 +181,10 @@ def _(subject: Subject) -> None:
 @behaviour("stops an async run whose time is up, and ends it as TimedOut")
 def _(subject: Subject) -> None:
     with new_tally() as tally:
-        future = dispatch(subject, sleep_noted, tally, time_limit=0.05)
+        future = dispatch(subject, sleep_noted, tally, time_limit=0.03)
         state = future.wait()
         assert isinstance(state, TimedOut)
-        with raises(RunTimedOutError, future.task_run.name, "0.05 s"):
+        with raises(RunTimedOutError, future.task_run.name, "0.03 s"):
             future.result()
         assert tally.words() == ["started", "stopped"]
 
@@ -192,7 +192,7 @@ def _(subject: Subject) -> None:
 @behaviour("ends a sync run whose time is up as TimedOut, though nothing has let it go on")
 def _(subject: Subject) -> None:
     with Gate() as gate:
-        future = dispatch(subject, wait_at, gate.ticket, time_limit=0.05)
+        future = dispatch(subject, wait_at, gate.ticket, time_limit=0.03)
         state = future.wait(timeout=30)
         assert isinstance(state, TimedOut), state
         assert isinstance(state.exception, TimeoutError)
@@ -206,7 +206,7 @@ def _(subject: Subject) -> None:
 def _(subject: Subject) -> None:
     before = subject.runner.statistics().abandoned
     with Gate() as gate:
-        dispatch(subject, wait_at, gate.ticket, time_limit=0.05).wait(timeout=30)
+        dispatch(subject, wait_at, gate.ticket, time_limit=0.03).wait(timeout=30)
         assert subject.runner.statistics().abandoned == before + 1
 
 
@@ -229,11 +229,11 @@ def _(subject: Subject) -> None:
 def _(subject: Subject) -> None:
     with new_tally() as tally, Gate() as gate:
         policy = RetryPolicy(1)
-        limit = 5.0 if subject.concurrency_type is ConcurrencyType.PARALLEL else 0.1
+        limit = 5.0 if subject.concurrency_type is ConcurrencyType.PARALLEL else 0.05
         future = dispatch(subject, hang_once, gate.ticket, tally, retry=policy, time_limit=limit)
         assert future.result() == 2
     with new_tally() as tally:
-        state = dispatch(subject, sleep_noted, tally, retry=RetryPolicy(1), time_limit=0.05).wait()
+        state = dispatch(subject, sleep_noted, tally, retry=RetryPolicy(1), time_limit=0.03).wait()
         assert isinstance(state, TimedOut)
         assert tally.words() == ["started", "stopped"] * 2
 
@@ -248,7 +248,7 @@ def _(subject: Subject) -> None:
 @behaviour("never starts what depends on a run that has timed out")
 def _(subject: Subject) -> None:
     with new_tally() as tally, Gate() as gate:
-        late = dispatch(subject, wait_at, gate.ticket, time_limit=0.05)
+        late = dispatch(subject, wait_at, gate.ticket, time_limit=0.03)
         state = submit_after(subject, late, 5).wait()
         assert isinstance(state, UpstreamFailed), state
         assert isinstance(state.cause, RunTimedOutError)

@@ -30,6 +30,7 @@ from anabranch.futures import (
 )
 from anabranch.futures.runner import Listener, make_item, new_run_id
 from anabranch.futures.testing._functions import Tally, same
+from anabranch.futures.testing._gate import open_gates_of
 
 T = TypeVar("T")
 
@@ -179,8 +180,9 @@ def judge(behaviour: Behaviour, subject: Subject, *, time_limit: float = TIME_LI
     try:
         verdict = verdicts.get(timeout=time_limit)
     except Empty:
-        subject.give_up()
         where = _stack_of(thread)
+        open_gates_of(thread)
+        subject.give_up()
         return Verdict(behaviour, "no", f"It did not end within {time_limit:g} s:\n{where}")
     thread.join()
     return verdict

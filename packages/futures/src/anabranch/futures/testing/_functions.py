@@ -189,7 +189,7 @@ def break_condition(state: State[object]) -> bool:
 
 def growing_delay(retry: int) -> float:
     """Return a delay for a retry, in seconds."""
-    return 0.02 * retry
+    return 0.01 * retry
 
 
 def exit_with(tally: Tally, kind: str) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+import threading
 from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self, final
+from weakref import WeakSet
 
 import attrs
 
@@ -51,6 +53,8 @@ class Gate:
         self._server = socket.create_server(("127.0.0.1", 0))
         self._server.settimeout(_PATIENCE)
         self._waiting: list[socket.socket] = []
+        self._made_in: Final = threading.get_ident()
+        _gates.add(self)
 
     @property
     def ticket(self) -> Ticket:
@@ -74,6 +78,8 @@ class Gate:
         for connection in self._waiting:
             connection.close()
         self._waiting.clear()
+        with suppress(OSError):  # It wakes a thread that waits for an arrival.
+            self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()  # Those who have not been seen to arrive are let go as well.
 
     def __enter__(self) -> Self:
@@ -86,3 +92,13 @@ class Gate:
         traceback: TracebackType | None,
     ) -> None:
         self.open()
+
+
+_gates: Final[WeakSet[Gate]] = WeakSet()
+
+
+def open_gates_of(thread: threading.Thread) -> None:
+    """Open the gates that were made in a thread, which does not get to it itself."""
+    for gate in list(_gates):
+        if gate._made_in == thread.ident:
+            gate.open()

@@ -96,7 +96,7 @@ def _(subject: Subject) -> None:
 )
 def _(subject: Subject) -> None:
     with new_tally() as tally, Gate() as gate:
-        parent = dispatch(subject, submit_dependants, gate.ticket, tally, time_limit=0.05)
+        parent = dispatch(subject, submit_dependants, gate.ticket, tally, time_limit=0.03)
         state = parent.wait(timeout=30)
         assert isinstance(state, TimedOut)
         assert isinstance(state.exception, RunTimedOutError)

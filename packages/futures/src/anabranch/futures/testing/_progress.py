@@ -306,7 +306,7 @@ def _(subject: Subject) -> None:
 @behaviour("keeps no run that timed out or failed")
 def _(subject: Subject) -> None:
     with new_tally() as tally:
-        late = dispatch(subject, sleep_noted, tally, time_limit=0.05)
+        late = dispatch(subject, sleep_noted, tally, time_limit=0.03)
         assert isinstance(late.wait(), TimedOut)
         assert isinstance(late.exception(), RunTimedOutError)
         failed = subject.runner.submit(fail, "gone")
