@@ -11,7 +11,7 @@ import anyio
 from anabranch.flows._flow_run import ActiveFlowRun
 from anabranch.flows._hooks import Hooks
 from anabranch.flows._subflow_run import SubflowRun
-from anabranch.futures import Cancelled, Future, Running
+from anabranch.futures import Cancelled, Future, Running, State
 from anabranch.futures.runner import current_scope
 
 
@@ -38,13 +38,19 @@ def tell_start(flow: object, hooks: Hooks | None, run: ActiveFlowRun) -> None:
     """Call the hooks for the start of an attempt."""
     if hooks is not None:
         with _in_scope_of(run):
-            hooks.call(flow, run.flow_run, Running(), run.runner.backend)
+            _call(flow, hooks, run, Running())
 
 
 def _tell_end(flow: object, hooks: Hooks | None, run: ActiveFlowRun) -> None:
     if hooks is not None and run.state is not None:
         with _in_scope_of(run):
-            hooks.call(flow, run.flow_run, run.state, run.runner.backend)
+            _call(flow, hooks, run, run.state)
+
+
+def _call(flow: object, hooks: Hooks, run: ActiveFlowRun, state: State[object] | Running) -> None:
+    # SystemExit in a hook is the caller's, but the thread of a submitted run is nobody's.
+    call = hooks.call_apart if run.is_submitted else hooks.call
+    call(flow, run.flow_run, state, run.runner.backend)
 
 
 @asynccontextmanager
@@ -67,13 +73,20 @@ async def tell_start_async(flow: object, hooks: Hooks | None, run: ActiveFlowRun
     """`tell_start`, for an async flow."""
     if hooks is not None:
         with _in_scope_of(run):
-            await hooks.call_async(flow, run.flow_run, Running())
+            await _call_async(flow, hooks, run, Running())
 
 
 async def _tell_end_async(flow: object, hooks: Hooks | None, run: ActiveFlowRun) -> None:
     if hooks is not None and run.state is not None:
         with _in_scope_of(run):
-            await hooks.call_async(flow, run.flow_run, run.state)
+            await _call_async(flow, hooks, run, run.state)
+
+
+async def _call_async(
+    flow: object, hooks: Hooks, run: ActiveFlowRun, state: State[object] | Running
+) -> None:
+    call = hooks.call_apart_async if run.is_submitted else hooks.call_async
+    await call(flow, run.flow_run, state)
 
 
 @contextmanager

@@ -42,6 +42,7 @@ class ActiveFlowRun:
         accounts: How the runs of the present attempt have ended.
         hooks: Calls the hooks of submitted runs.
         parent: The flow run that called this one; None if there is none in this process.
+        is_submitted: Whether it runs beside the flow that called it, in a thread of its own.
         state: The state that the run has ended in; None until then.
     """
 
@@ -70,7 +71,7 @@ class ActiveFlowRun:
         self._surrounding: Final = current_scope.get()
         self._parent_accounts: Final = accounts_of(self._surrounding)
         self.parent: Final = owner_of(self._surrounding)
-        self._is_submitted: Final = is_submitted
+        self.is_submitted: Final = is_submitted
         self._log_prints: Final = log_prints
         self._tag_limits: Final = tag_limits or {}
         self._counters: Final[dict[str, itertools.count[int]]] = {}
@@ -142,7 +143,7 @@ class ActiveFlowRun:
         ensure_console_logging()
         self._log_start()
         # A submitted one is a child of what surrounds it. This is a part of that.
-        surrounding = None if self._is_submitted else self._surrounding
+        surrounding = None if self.is_submitted else self._surrounding
         if surrounding is not None:
             surrounding.nest(self._whole)
         try:
@@ -157,12 +158,12 @@ class ActiveFlowRun:
                 surrounding.unnest(self._whole)
             if self.state is not None:
                 self._log_end(self.state)
-                if self._parent_accounts is not None and not self._is_submitted:
+                if self._parent_accounts is not None and not self.is_submitted:
                     self._parent_accounts.note_subflow_end(self.state)
 
     def _ended_by(self, error: BaseException) -> State[object]:
         message = f"The flow run was ended by {describe(error)}"
-        if self._is_submitted and isinstance(error, KeyboardInterrupt | SystemExit):
+        if self.is_submitted and isinstance(error, KeyboardInterrupt | SystemExit):
             # Nobody has asked for it: signals do not reach the threads of submitted flows.
             return Crashed(exception=error, message=message)
         return Cancelled(exception=error, message=message)

@@ -145,6 +145,15 @@ class Hooks:
                 except Exception as error:  # A subscriber is never in the way.
                     _log_failure(hook, run, error)
 
+    async def call_apart_async(
+        self, subject: object, run: TaskRun | FlowRun, state: State[Any] | Unfinished
+    ) -> None:
+        """`call_async`, for event loops that what hooks raise must not end."""
+        try:
+            await self.call_async(subject, run, state)
+        except (SystemExit, KeyboardInterrupt) as error:
+            log_run(run, "The hooks of run %r were ended by %r", run.name, error)
+
     def listener(
         self, subject: object, thread: HookThread
     ) -> Callable[[TaskRun, Unfinished], None] | None:
