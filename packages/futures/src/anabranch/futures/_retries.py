@@ -70,7 +70,7 @@ class RetryPolicy:
         jitter: Each delay is stretched by a random factor between 1 and 1 + ``jitter``, so that
             runs that failed together do not come back together.
         condition: Says by the state that an attempt ended in whether to try again; None always
-            does. It is called where the run executes.
+            does. It is called where the run executes; after the loss of a worker, by the client.
     """
 
     retries: int = attrs.field(default=0, validator=_checked_count)
