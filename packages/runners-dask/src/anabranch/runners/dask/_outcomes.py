@@ -56,24 +56,24 @@ def failure_of(run: TaskRun, native: NativeFuture, *, is_lost: bool) -> Failure:
         return Failure(error.error.state_of(run))
     if isinstance(error, CancelledError):
         if is_lost or getattr(error, "reason", None) in _LOSSES:
-            return Failure(crashed(f"Dask lost the run: {error}", error), is_loss=not is_lost)
+            return Failure(crashed(run, f"Dask lost the run: {error}", error), is_loss=not is_lost)
         return Failure(Cancelled(message="The run was cancelled on the Dask cluster."))
-    return Failure(_lost(error), is_loss=not is_lost)
+    return Failure(_lost(run, error), is_loss=not is_lost)
 
 
-def _lost(error: BaseException | None) -> Crashed:
+def _lost(run: TaskRun, error: BaseException | None) -> Crashed:
     worker = getattr(error, "last_worker", None)
     if worker is not None:
         address = getattr(worker, "address", worker)
-        return crashed(f"The Dask worker {address} died while it had the run", error)
+        return crashed(run, f"The Dask worker {address} died while it had the run", error)
     if error is None:
-        return crashed("Dask does not say how the run ended", None)
+        return crashed(run, "Dask does not say how the run ended", None)
     cause = "" if error.__cause__ is None else f"; {describe(error.__cause__)}"
-    return crashed(f"Dask could not execute the run: {describe(error)}{cause}", error)
+    return crashed(run, f"Dask could not execute the run: {describe(error)}{cause}", error)
 
 
-def crashed(message: str, cause: BaseException | None) -> Crashed:
-    """Return a crash with a message, and with what Dask raised as the cause of its exception."""
-    exception = RunCrashedError(message)
+def crashed(run: TaskRun, message: str, cause: BaseException | None) -> Crashed:
+    """Return a run's crash with a message, and with what Dask raised as its exception's cause."""
+    exception = RunCrashedError(f"Run {run.name!r} crashed: {message}")
     exception.__cause__ = None if cause is None else bare(cause)
     return Crashed(message=message, exception=exception)

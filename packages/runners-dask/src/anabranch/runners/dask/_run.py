@@ -173,7 +173,8 @@ class DaskRun(Future[R_co]):
             self._loops = frozenset()  # All that it waits for is on Dask.
             native.add_done_callback(self._native_ended)
         except Exception as error:  # Dask raises all sorts of them when the scheduler is gone.
-            self.set_final(crashed(f"Dask did not take the run: {describe(error)}", error))
+            message = f"Dask did not take the run: {describe(error)}"
+            self.set_final(crashed(self.task_run, message, error))
             return
         if self.done():  # Cancelled in the meantime, when there was no key to cancel.
             self._let_go()
