@@ -336,6 +336,14 @@ class StartsOnlyOnTrio(BentTaskRunner):
         await super()._start(exit_stack)
 
 
+class KnowsOneLoop(BentTaskRunner):
+    """Brings trio along, whatever it is asked for."""
+
+    def __enter__(self) -> Self:
+        self.backend = "trio"
+        return super().__enter__()
+
+
 class RefusesBesideALoop(BentTaskRunner):
     """Cannot be used in plain code where a loop runs."""
 

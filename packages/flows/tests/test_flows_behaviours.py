@@ -85,6 +85,9 @@ BROKEN: dict[str, type[broken.BentTaskRunner]] = {
     ),
     "runs async flows on trio and on asyncio": broken.StartsOnlyOnTrio,
     "runs sync flows where an event loop runs already": broken.RefusesBesideALoop,
+    "runs the async tasks of a sync flow on the event loop that the flow asks for": (
+        broken.KnowsOneLoop
+    ),
     "runs a flow that is called in a flow in place, as one run of it, on its own runner": (
         broken.OneInAProcess
     ),
@@ -139,8 +142,8 @@ def test_every_row_has_a_broken_runner() -> None:
 
 
 def is_idle(thread: threading.Thread) -> bool:
-    """Whether it is one that trio keeps for a while."""
-    return thread.name.startswith("Trio thread")
+    """Whether it is one that trio or the clock keeps for a while."""
+    return thread.name.startswith(("Trio thread", "anabranch-clock"))
 
 
 def end_runs() -> None:

@@ -123,6 +123,9 @@ BROKEN: dict[str, type[RightTaskRunner]] = {
     ),
     "runs async tasks on the event loop that is asked for": broken.IgnoresBackends,
     "names an argument that cannot be sent, by the path to it": broken.IsInNoOtherProcess,
+    "leaves a value where it was made until it is asked for, also when other runs take it": (
+        broken.IsInNoOtherProcess
+    ),
     "tells a failure whose exception cannot be pickled, with its type and its message": (
         broken.PicklesOutcomes
     ),
@@ -153,8 +156,8 @@ def test_every_row_has_a_broken_runner() -> None:
 
 
 def is_idle(thread: threading.Thread) -> bool:
-    """Whether it is one that trio keeps for a while."""
-    return thread.name.startswith("Trio thread")
+    """Whether it is one that trio or the clock keeps for a while."""
+    return thread.name.startswith(("Trio thread", "anabranch-clock"))
 
 
 def end_runs() -> None:

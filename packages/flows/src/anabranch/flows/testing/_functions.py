@@ -17,6 +17,7 @@ from anabranch.flows._context import flow_run, task_run
 from anabranch.flows._decorators import task
 from anabranch.flows._logging import get_run_logger
 from anabranch.futures import Failed, State
+from anabranch.futures.runner import running_loop
 from anabranch.futures.testing import Tally, Ticket
 
 
@@ -150,6 +151,13 @@ def forget_to_await() -> Coroutine[Any, Any, int]:
 
 async def _one() -> int:
     return 1
+
+
+@task
+async def library() -> str:
+    """Return which event loop this runs on."""
+    loop = running_loop()
+    return "none" if loop is None else loop.backend
 
 
 # ---------------------------------------------------------------------------- at gates

@@ -16,11 +16,13 @@ from anabranch.flows.testing._functions import (
     add_async,
     fail,
     hold,
+    library,
     note,
     process,
     total,
 )
 from anabranch.futures import (
+    Backend,
     Completed,
     Failed,
     FlowRun,
@@ -164,6 +166,14 @@ def _(subject: Subject) -> None:
         assert body() == 2
 
     run_on_each_loop(main)
+
+
+@behaviour("runs the async tasks of a sync flow on the event loop that the flow asks for")
+def _(subject: Subject) -> None:
+    backends: tuple[Backend, ...] = ("trio", "asyncio")
+    for backend in backends:
+        body = flow(task_runner=subject.make(), backend=backend)(lambda: library.submit().result())
+        assert body() == backend
 
 
 # ---------------------------------------------------------------------------- flows in flows

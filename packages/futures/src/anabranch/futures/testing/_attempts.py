@@ -158,7 +158,7 @@ def _(subject: Subject) -> None:
         future = dispatch(subject, lose_process, tally)
         state = future.wait()
         assert isinstance(state, Crashed), state
-        with raises(RunCrashedError):
+        with raises(RunCrashedError, future.task_run.name):
             future.result()
         assert len(tally) == 1
     assert subject.runner.submit(add, 1).result() == 1

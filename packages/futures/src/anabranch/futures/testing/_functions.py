@@ -263,6 +263,22 @@ async def library() -> str:
     return "none" if loop is None else loop.backend
 
 
+@final
+class Noted:
+    """A value that takes note of each process in which it arrives."""
+
+    def __init__(self, tally: Tally) -> None:
+        self.tally = tally
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _arrive, (self.tally,)
+
+
+def _arrive(tally: Tally) -> Noted:
+    tally.add(str(os.getpid()))
+    return Noted(tally)
+
+
 class Thing:
     """What weak references can refer to; picklable."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -36,6 +37,7 @@ from anabranch.futures.testing._behaviour import (
     run_on_each_loop,
 )
 from anabranch.futures.testing._functions import (
+    Noted,
     add,
     add_async,
     descend,
@@ -189,6 +191,22 @@ def _(subject: Subject) -> None:
     with raises(TypeError, future.task_run.name, "'value'['db'][1]", "cannot be pickled"):
         future.result()
     assert subject.runner.submit(add, 1).result() == 1
+
+
+@behaviour(
+    "leaves a value where it was made until it is asked for, also when other runs take it",
+    not_for=ONLY_IN_PARALLEL,
+)
+def _(subject: Subject) -> None:
+    with new_tally() as tally:
+        future = subject.runner.submit(Noted, tally)
+        state = future.wait()
+        assert isinstance(state, Completed)
+        assert not state.is_local
+        assert subject.runner.submit(kind_of, future).result() == "Noted"
+        assert str(os.getpid()) not in tally.words()
+        assert isinstance(future.result(), Noted)
+        assert tally.words().count(str(os.getpid())) == 1
 
 
 @behaviour("tells a failure whose exception cannot be pickled, with its type and its message")

@@ -36,6 +36,7 @@ from anabranch.futures.testing._behaviour import (
     new_tally,
     raises,
     registrar,
+    run_on_each_loop,
 )
 from anabranch.futures.testing._functions import (
     VARIABLE,
@@ -255,6 +256,15 @@ def _(subject: Subject) -> None:
         for number in range(20):
             subject.runner.submit(tally_word, tally, str(number))
         assert tally.words() == [str(number) for number in range(20)]
+
+    async def main() -> None:
+        with new_tally() as tally:
+            async with subject.make().start() as runner:
+                for number in range(20):
+                    runner.submit(tally_word, tally, str(number))
+            assert tally.words() == [str(number) for number in range(20)]
+
+    run_on_each_loop(main)
 
 
 @behaviour("executes several runs at a time", not_for=NOT_IN_PLACE)
