@@ -144,6 +144,21 @@ def test_a_callback_that_raises_stops_no_other(
     assert "SystemExit: no" in caplog.text
 
 
+def test_a_thread_that_cannot_start_stops_no_later_timer(
+    clock: SystemClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the machine has no thread left, setting a timer raises; the next one tries again."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            clock.call_later(0, lambda: None)
+    wait_for(clock, 0)
+
+
 def test_what_was_called_is_not_kept(clock: SystemClock) -> None:
     """While the clock waits for its next timer, it keeps nothing of the last one alive."""
     done = threading.Event()

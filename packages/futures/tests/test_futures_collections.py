@@ -420,3 +420,34 @@ async def test_waiting_for_many_in_a_loop() -> None:
     second.set_final(Completed(2))
     assert (await wait_async([first, second])).done == [first, second]
     assert (await wait_async([second], fail_fast=True)).done == [second]
+
+
+class EndsBetweenLooks(Future[int]):
+    """A future that ends as soon as it has been seen not to have."""
+
+    def done(self) -> bool:
+        """Tell, and end."""
+        was_done = super().done()
+        self.set_final(Completed(1))
+        return was_done
+
+
+def test_a_future_that_ends_meanwhile_is_in_one_of_the_two() -> None:
+    """A wait loses no future that ends while it is divided into done and not done."""
+    future = EndsBetweenLooks(TaskRun("a", "a", "a"))
+    assert wait([future], timeout=0) == ([], [future])
+
+
+@pytest.mark.anyio
+async def test_waiting_again_and_again_leaves_nothing_behind() -> None:
+    """A wait that is over, in whichever way, is kept by no run that goes on."""
+    future, unreachable = make(), make(loops=frozenset({threading.get_ident()}))
+    for _ in range(3):
+        wait([future], fail_fast=True, timeout=0)
+        await wait_async([future], fail_fast=True, timeout=0)
+        with as_completed([future], timeout=0) as ends, pytest.raises(TimeoutError):
+            next(ends)
+        with pytest.raises(WouldDeadlockError):
+            wait([unreachable], fail_fast=True)
+    assert not future._callbacks
+    assert not unreachable._callbacks

@@ -303,6 +303,21 @@ def test_a_policy_that_fails_fails_the_run(where: str) -> None:
     assert state.message.startswith("The retry policy failed: ZeroDivisionError")
 
 
+def test_a_condition_may_ask_for_the_result() -> None:
+    """A condition that raises the run's own failure does not make that its own cause."""
+
+    def ask(state: State[object]) -> bool:
+        return bool(state.result())
+
+    steps = lifecycle(RetryPolicy(1, condition=ask))
+    next(steps)
+    boom = LookupError("boom")
+    state = ending(steps, Failed(boom))
+    assert isinstance(state, Failed)
+    assert state.exception is boom
+    assert boom.__cause__ is None
+
+
 def test_a_policy_that_exits_crashes_the_run() -> None:
     """SystemExit in a policy ends the run, and not the thread that it is asked in."""
 

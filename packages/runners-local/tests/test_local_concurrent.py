@@ -8,6 +8,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -17,7 +18,9 @@ from anabranch.futures import (
     Backend,
     Cancelled,
     Completed,
+    Crashed,
     Future,
+    RunCrashedError,
     RunnerNotStartedError,
     TaskRun,
     TaskRunner,
@@ -30,6 +33,7 @@ from anabranch.futures import (
 from anabranch.futures.runner import current_scope
 from anabranch.futures.testing import Gate, Ticket
 from anabranch.runners.local import ConcurrentTaskRunner
+from anabranch.runners.local._run import LocalRun
 
 R = TypeVar("R")
 
@@ -499,6 +503,76 @@ def test_queued_runs_can_be_cancelled() -> None:
         gate.open()
         assert outcome(first) == 0
         assert outcome(last) == 1
+
+
+def test_a_run_that_gets_no_thread_has_crashed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the machine has no thread left, a run ends so, and the runner can still be left."""
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("anabranch-concurrent-"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with ConcurrentTaskRunner(max_workers=1) as runner:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            state = runner.submit(add, 1).wait(timeout=PATIENCE)
+        assert isinstance(state, Crashed)
+        with pytest.raises(RunCrashedError, match="no thread left"):
+            state.result()
+        assert runner.submit(add, 2).result() == 2
+
+
+def test_a_run_that_gets_no_thread_of_its_own_goes_to_one_that_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the machine has no thread left, the pool goes on with those that it has."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with Gate() as gate, ConcurrentTaskRunner(max_workers=2) as runner:
+        first = runner.submit(wait_at, gate.ticket)
+        gate.await_arrival()
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            second = runner.submit(add, 2)
+        gate.open()
+        assert outcome(second) == 2
+        assert outcome(first) == 0
+
+
+def test_a_thread_that_comes_back_as_it_is_given_up_is_one_of_the_pool_again() -> None:
+    """A run's thread may be through with it just when its time is up: then nobody is stuck."""
+    looked, through = threading.Event(), threading.Event()
+
+    class ComesBackMeanwhile(set[LocalRun[object]]):
+        def add(self, run: LocalRun[object]) -> None:
+            looked.set()
+            assert through.wait(PATIENCE)
+            super().add(run)
+
+    with Gate() as gate, ConcurrentTaskRunner(max_workers=1) as runner:
+        assert runner._executor is not None
+        pool = runner._executor.threads
+        run = runner.submit(wait_at, gate.ticket)
+        assert isinstance(run, LocalRun)
+        gate.await_arrival()
+        [worker] = pool._workers
+        worker.given_up = ComesBackMeanwhile()
+        with ThreadPoolExecutor() as other:
+            giving_up = other.submit(pool.give_up, run)
+            assert looked.wait(PATIENCE)
+            gate.open()
+            assert outcome(run) == 0
+            while worker.runs:
+                pass
+            through.set()
+            giving_up.result()
+        assert not worker.is_stuck()
+        assert runner.submit(add, 2).result() == 2
+        assert pool.leaving() == [worker.thread]
 
 
 def test_a_long_chain_of_runs_that_fail_one_by_another() -> None:

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from anabranch.futures import Backend, Future, gather, lift
-from anabranch.futures.runner import current_scope
+from anabranch.futures import (
+    Backend,
+    Completed,
+    Future,
+    TaskRun,
+    TimedOut,
+    as_completed,
+    gather,
+    lift,
+    wait_async,
+)
+from anabranch.futures.runner import current_scope, make_item, new_run_id
 from anabranch.runners.local import ConcurrentTaskRunner
 
 SLOTS = 2
@@ -157,3 +169,69 @@ def test_what_is_waited_for_may_depend_on_more_new_runs() -> None:
             chain.append(runner.submit(double, lift(chain[-1])))
         go.set()
         assert gather(parents).result(timeout=10) == [64] * len(parents)
+
+
+async def all_together(runs: list[Future[int]]) -> None:
+    """Wait for the list of the values."""
+    await gather(runs)
+
+
+async def as_they_come(runs: list[Future[int]]) -> None:
+    """Take one after the other."""
+    async for _ in as_completed(runs):
+        pass
+
+
+async def until_one_fails(runs: list[Future[int]]) -> None:
+    """Wait for all, or for the first that fails."""
+    await wait_async(runs, fail_fast=True)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("wait", [all_together, as_they_come, until_one_fails])
+async def test_waiting_for_many_in_a_loop_begins_no_more_of_them(
+    wait: Callable[[list[Future[int]]], Coroutine[Any, Any, None]],
+) -> None:
+    """Async code that waits for all of its runs at once does not get a thread for each."""
+    count = Count()
+    go = anyio.Event()
+    begun = threading.Semaphore(0)
+
+    async def late(x: int) -> int:
+        await go.wait()
+        return 2 * x
+
+    def parent(x: int) -> int:
+        with count:
+            child = here().submit(late, x)
+            begun.release()
+            return child.result()
+
+    async with ConcurrentTaskRunner(max_workers=SLOTS).start() as runner:
+        runs = [runner.submit(parent, x) for x in range(60)]
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait, runs)
+            for _ in range(SLOTS + WAITING):
+                await anyio.to_thread.run_sync(begun.acquire)
+            go.set()
+    assert count.most <= SLOTS + WAITING
+
+
+def test_runs_that_were_given_up_as_they_waited_keep_no_new_one_from_beginning() -> None:
+    """A run that waits, and whose time is up, counts no more among those that wait."""
+    endless: Future[None] = Future(TaskRun("endless", "endless", "endless"))
+
+    def wait() -> None:
+        endless.wait()
+
+    with ConcurrentTaskRunner(max_workers=1) as runner:
+        stuck = [
+            runner.dispatch(
+                make_item(wait, (), {}, task_run=TaskRun(new_run_id(), "w", "w"), time_limit=0.02)
+            )
+            for _ in range(1 + WAITING)
+        ]
+        new = runner.submit(double, 4)
+        assert all(isinstance(run.wait(timeout=10), TimedOut) for run in stuck)
+        assert new.result(timeout=10) == 8
+        endless.set_final(Completed(None))

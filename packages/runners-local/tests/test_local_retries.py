@@ -406,6 +406,26 @@ async def test_async_runs_wait_side_by_side() -> None:
             assert {await future for future in futures} == {HOUR + 2}
 
 
+def test_a_run_is_abandoned_while_its_policy_is_asked() -> None:
+    """A run that ends before its policy has said to go on stays ended, and its thread goes on."""
+    asked, go = threading.Event(), threading.Event()
+
+    def condition(_: object) -> bool:
+        asked.set()
+        return go.wait(PATIENCE)
+
+    def fail() -> None:
+        raise BOOM
+
+    with ConcurrentTaskRunner(max_workers=1) as runner:
+        future = dispatch(runner, fail, retry=RetryPolicy(1, condition=condition))
+        assert asked.wait(PATIENCE)
+        assert future.abandon(Cancelled())
+        go.set()
+        assert runner.submit(max, 1, 2).result() == 2
+    assert isinstance(future.state, Cancelled)
+
+
 @pytest.mark.anyio
 async def test_the_sequential_runner_keeps_the_turn_in_async_code() -> None:
     """One at a time, in order: what was submitted later waits for the last attempt."""

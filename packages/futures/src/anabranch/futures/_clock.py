@@ -82,10 +82,9 @@ class SystemClock:
             self._purge()
             heapq.heappush(self._timers, timer)
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._serve, name="anabranch-clock", daemon=True
-                )
-                self._thread.start()
+                thread = threading.Thread(target=self._serve, name="anabranch-clock", daemon=True)
+                thread.start()  # It may raise, and the next timer is to try again.
+                self._thread = thread
             elif self._timers[0] is timer:
                 self._changed.notify()
         return timer.cancel

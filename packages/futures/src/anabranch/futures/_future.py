@@ -341,6 +341,10 @@ class Future(Generic[R_co]):
         """
         self._add_callback(callback)
 
+    def remove_done_callback(self, callback: Callable[[Future[R_co]], object]) -> None:
+        """For engines: undo one `add_done_callback`, unless it is called already."""
+        self._remove_callback(callback)
+
     def _add_callback(self, callback: Callback) -> None:
         with self._lock:
             if self._state is None:

@@ -85,10 +85,7 @@ class InOrder(InFlight[R]):
         if not self._runs:
             return None
         run = self._runs[0]
-        if timeout is None:
-            await run.join_async()
-            return run
-        return None if await run.wait_async(timeout) is None else run
+        return None if await run.join_async(timeout) is None else run
 
     def pop(self) -> None:
         self._runs.popleft()
@@ -138,7 +135,7 @@ class AsTheyEnd(InFlight[R]):
         end = self._first_end_if_needed()
         if end is not None:
             try:
-                await end.wait_async(timeout)
+                await end.join_async(timeout)
             finally:
                 self._first_end = None
         return self._next()
@@ -154,6 +151,8 @@ class AsTheyEnd(InFlight[R]):
             self._not_started, self._not_told = {}, {}
             self._ended = deque()
             end = self._first_end
+        for run in runs:
+            run.remove_done_callback(self._note_end)
         if end is not None:
             end.set_final(Completed(None))
         return list(runs)

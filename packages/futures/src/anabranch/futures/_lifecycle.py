@@ -115,7 +115,8 @@ def lifecycle(
             seconds = retry.delay_before(number)
         except BaseException as error:  # The policy is the user's code.
             assert not isinstance(state, Completed), "nothing is asked of those that completed"
-            error.__cause__ = state.exception
+            if error is not state.exception:  # Which a condition that asks for the result raises.
+                error.__cause__ = state.exception
             if not isinstance(error, Exception):
                 return state_of_error(error)
             return Failed(error, message=f"The retry policy failed: {describe(error)}")

@@ -40,9 +40,11 @@ def wait(
     time = _TimeLeft(timeout)
     if fail_fast:
         runs = _in_flight(waited)
-        while (future := runs.join(time.left())) is not None and _is_completed(future):
-            runs.pop()
-        runs.clear()
+        try:
+            while (future := runs.join(time.left())) is not None and _is_completed(future):
+                runs.pop()
+        finally:
+            runs.clear()
     else:
         for future in waited:
             future.join(time.left())
@@ -70,7 +72,7 @@ async def wait_async(
             runs.clear()
     else:
         for future in waited:
-            await future.wait_async(time.left())
+            await future.join_async(time.left())
     return _waited(waited)
 
 
@@ -86,12 +88,13 @@ def _is_completed(future: Future[R]) -> bool:
 
 
 def _waited(futures: Sequence[Future[R]]) -> Waited[R]:
+    done: list[Future[R]] = []
+    not_done: list[Future[R]] = []
     for future in futures:
         future.observe()
-    return Waited(
-        [future for future in futures if future.done()],
-        [future for future in futures if not future.done()],
-    )
+        # It is looked at once: it may end at any time, and has to be in one of the two.
+        (done if future.done() else not_done).append(future)
+    return Waited(done, not_done)
 
 
 @final

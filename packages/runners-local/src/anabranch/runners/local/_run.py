@@ -31,6 +31,7 @@ from anabranch.futures.runner import (
     current_clock,
     current_hold,
     current_lease,
+    current_scope,
     lifecycle_of,
     new_hold,
     timed_out,
@@ -128,6 +129,8 @@ class LocalRun(Future[R_co]):
         """Take note that something waits for the run, and so for what it waits for itself."""
         if self._when_awaited is not None:
             self._when_awaited(self)
+        if self._is_waited_for_by_user():
+            return
         behind: list[Future[object]] = [self]
         while behind:
             run = behind.pop()
@@ -137,6 +140,17 @@ class LocalRun(Future[R_co]):
                     behind.extend(run.missing())
             elif not run.done():
                 run.awaited()
+
+    def _is_waited_for_by_user(self) -> bool:
+        """Whether what waits is the code that the runner was started for, and none of its runs.
+
+        No run waits for that, so there is no hurry; and a flow's body may wait for all its runs.
+        """
+        scope = current_scope.get()
+        if scope is None:
+            return True
+        is_own = self.executor is None or self.executor.runner is scope.runner
+        return is_own and scope.context.task_run is None
 
     # ------------------------------------------------------------------ attempts
 
@@ -151,16 +165,21 @@ class LocalRun(Future[R_co]):
     def claim(self) -> Attempt | None:
         """Take the attempt that is to be made next; None if another has, or the run has ended."""
         item = self.item
-        # One that a waiting thread has run may still be queued when it waits for its next attempt.
-        if item is None or self._is_waiting or not self.set_running():
+        if item is None:
             return None
+        with self._turn:
+            # One that a waiting thread has run may still be queued when it waits for its next
+            # attempt.
+            if self._is_waiting or not self.set_running():
+                return None
         if self._steps is None:
             self._steps = lifecycle_of(item)
             command = next(self._steps)
             assert isinstance(command, Attempt), "a lifecycle begins with an attempt"
             self._attempt = command
         attempt = self._attempt
-        assert attempt is not None, "a run that is not running has an attempt to be made"
+        if attempt is None:
+            return None  # It has been abandoned just now.
         if item.is_async and (hold := self._hold) is not None and self.executor is not None:
             # From here on, its event loop is at work.
             self._clock().watch(self.executor.loop)
@@ -220,7 +239,8 @@ class LocalRun(Future[R_co]):
 
     def _advance(self, state: State[object]) -> None:
         steps = self._steps
-        assert steps is not None, "an attempt has been made"
+        if steps is None:
+            return  # It has been abandoned just now.
         hold, self._hold = self._hold, None
         self._stop = None
         try:
@@ -229,24 +249,27 @@ class LocalRun(Future[R_co]):
             self.end(end.value)
         else:
             assert isinstance(command, Delay), "between two attempts there is a delay"
-            self._wait(command)
+            self._wait(steps, command)
         finally:
             if hold is not None:
                 hold.end()
 
-    def _wait(self, delay: Delay) -> None:
-        assert self._steps is not None, "the delay is part of it"
-        following = self._steps.send(None)
+    def _wait(self, steps: Lifecycle, delay: Delay) -> None:
+        following = steps.send(None)
         assert isinstance(following, Attempt), "a delay is followed by an attempt"
-        self._is_waiting = True
-        self._attempt = following
-        if not self._is_unwanted and not self.set_retrying(delay.state):
-            return  # It was cancelled.
+        with self._turn:
+            self._is_waiting = True
+            self._attempt = following
+            is_retrying = not self._is_unwanted and self.set_retrying(delay.state)
         if self._is_unwanted:
             self.end(Cancelled(message=_BETWEEN_ATTEMPTS))
             return
+        if not is_retrying:
+            return  # It was abandoned while its policy was asked.
         if delay.seconds:
-            self._timer = self._clock().call_later(delay.seconds, self._resume)
+            self._timer = cancel_timer = self._clock().call_later(delay.seconds, self._resume)
+            if self.done():  # It was cancelled meanwhile, when there was no timer.
+                cancel_timer()
         else:
             self._resume()
 

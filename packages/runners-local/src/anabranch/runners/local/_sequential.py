@@ -76,7 +76,7 @@ class SequentialTaskRunner(TaskRunner):
         if self.runs_in_place(item):
             try:
                 run.join()
-            except BaseException:  # Ctrl-C. The run is not known to the runner yet.
+            except BaseException:  # Ctrl-C. Nobody else has the run's future.
                 run.cancel()
                 raise
         return run

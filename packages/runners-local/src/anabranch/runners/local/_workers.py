@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Final
 
-from anabranch.futures import Cancelled, Future
+from anabranch.futures import Cancelled, Crashed, Future
 from anabranch.futures.runner import BlockingSection, current_scope, set_blocking_section
 from anabranch.runners.local._run import LocalRun
 
@@ -72,9 +72,11 @@ class WorkerThreads:
         with self._lock:
             run.is_queued = True
             self._queue(run, self._nested if is_nested or run.is_wanted else self._fresh)
-            is_closed = self._closed
+            is_closed, is_hopeless = self._closed, not self._workers
         if is_closed:
             run.end(Cancelled(message="The runner of the run has ended."))
+        elif is_hopeless:
+            run.end(Crashed(message="The machine has no thread left to make the run in."))
 
     def hasten(self, run: LocalRun[object]) -> None:
         """Let a run go before new ones, for a running one waits for it."""
@@ -170,7 +172,7 @@ class WorkerThreads:
         worker.lendings += 1
         if worker.lendings == 1:
             self._blocked += 1
-            self._start_if_needed()
+        self._start_if_needed()  # If not for the place, then since it may begin a new run.
 
     def _take_back(self, worker: _Worker) -> None:
         worker.lendings -= 1
@@ -201,6 +203,9 @@ class WorkerThreads:
             if worker is None:
                 return
             worker.given_up.add(run)
+            if run not in worker.runs:  # It has come back just now, and may not have seen that.
+                worker.given_up.remove(run)
+                return
             self._disengage(worker)
             self._lend(worker)
         self._on_exit()  # Whoever joins the threads is not to wait for this one.
@@ -214,7 +219,10 @@ class WorkerThreads:
             self._started += 1
             worker = _Worker(self, f"{self._name}-{self._started}")
             self._workers.add(worker)
-            worker.thread.start()
+            try:
+                worker.thread.start()
+            except RuntimeError:  # The machine has no more. Those that there are do without it.
+                self._workers.discard(worker)
 
 
 class _Worker(BlockingSection):
