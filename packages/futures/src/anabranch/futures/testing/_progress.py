@@ -208,7 +208,8 @@ def _(subject: Subject) -> None:
         assert isinstance(future.wait(timeout=30), Cancelled)
         assert isinstance(behind.wait(timeout=30), UpstreamFailed)
         assert subject.runner.submit(add, 1).result() == 1
-        assert tally.words() in (["started", "stopped"], [])
+        # A process that does not stop in time may have been killed.
+        assert tally.words() in ([], ["started"], ["started", "stopped"])
 
 
 @behaviour(
