@@ -74,6 +74,23 @@ def test_a_runner_that_loses_a_run_is_told() -> None:
     assert "result()" in verdict.details
 
 
+def test_a_check_that_was_given_up_starts_no_other_runner() -> None:
+    """A check that goes on after its time is refused a runner, which nobody would leave."""
+    go_on, refused = threading.Event(), threading.Event()
+
+    def check(subject: Subject) -> None:
+        go_on.wait()
+        try:
+            _ = subject.runner
+        except RuntimeError:
+            refused.set()
+
+    with Subject(RightTaskRunner) as subject:
+        assert judge(Behaviour("flies", check), subject, time_limit=0.01).outcome == "no"
+        go_on.set()
+        assert refused.wait(timeout=20)
+
+
 def test_a_verdict_has_the_traceback() -> None:
     """What was raised by the check is shown, whatever it is."""
     behaviour = Behaviour("flies", _fails)

@@ -14,6 +14,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self, TypeAlias, TypedDict, TypeVar, Unpack, final
+from weakref import WeakSet
 
 import anyio
 import attrs
@@ -60,10 +61,13 @@ class Subject:
     def __init__(self, make: Callable[[], TaskRunner]) -> None:
         self.make = make
         self._runner: TaskRunner | None = None
+        self._given_up: WeakSet[threading.Thread] = WeakSet()
 
     @property
     def runner(self) -> TaskRunner:
         """A started runner, shared by the behaviours."""
+        if threading.current_thread() in self._given_up:
+            raise RuntimeError("this check was given up: its time was over")
         if self._runner is None:
             self._runner = self.make().__enter__()
         return self._runner
@@ -78,12 +82,17 @@ class Subject:
         """The runner's short name."""
         return self.make().name
 
-    def give_up(self) -> None:
+    def give_up(self, check: threading.Thread | None = None) -> None:
         """Do without the started runner, which has lost a run, and may never end.
 
         The next behaviour has another one. This one is left by an exception, in a thread of its
         own that nobody waits for.
+
+        Args:
+            check: The thread that is still at a check; it gets no runner any more.
         """
+        if check is not None:
+            self._given_up.add(check)
         runner, self._runner = self._runner, None
         if runner is not None:
             threading.Thread(target=_leave_by_error, args=(runner,), daemon=True).start()
@@ -182,7 +191,7 @@ def judge(behaviour: Behaviour, subject: Subject, *, time_limit: float = TIME_LI
     except Empty:
         where = _stack_of(thread)
         open_gates_of(thread)
-        subject.give_up()
+        subject.give_up(thread)
         return Verdict(behaviour, "no", f"It did not end within {time_limit:g} s:\n{where}")
     thread.join()
     return verdict
