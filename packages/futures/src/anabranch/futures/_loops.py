@@ -16,6 +16,7 @@ from typing import Final, final
 
 import anyio
 
+from anabranch.futures._signals import wait
 from anabranch.futures._work import Backend
 
 #: Advances with every entry into any event loop, so that a test's clock sees whether there was one
@@ -140,7 +141,7 @@ class LoopThread:
             BaseException: What the function raised instead of getting ready.
         """
         self._thread.start()
-        self._settled.wait()
+        wait(self._settled)
         if self._error is not None:
             self.join()
 
@@ -159,7 +160,7 @@ class LoopThread:
             BaseException: What it raised.
         """
         # Not by joining the thread: interrupted by Ctrl-C in that, it would count as ended.
-        self._ended.wait()
+        wait(self._ended)
         self._thread.join()
         if self._error is not None:
             try:

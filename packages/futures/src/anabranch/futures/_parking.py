@@ -10,6 +10,7 @@ from typing import Final
 from anabranch.futures._blocking import Pause, this_thread
 from anabranch.futures._callbacks import Callback
 from anabranch.futures._clock import SYSTEM_CLOCK, Clock, current_clock, current_hold
+from anabranch.futures._signals import acquire
 
 #: The threads that are parked on a test's clock: an event loop in one of them is not at work.
 parked_threads: Final[set[int]] = set()
@@ -39,9 +40,7 @@ def park_thread(
         done.release()
 
     add(wake)
-    if timeout is None:
-        done.acquire()
-    elif not done.acquire(timeout=min(max(timeout, 0), threading.TIMEOUT_MAX)):
+    if not acquire(done, timeout):
         remove(wake)
 
 
@@ -105,7 +104,7 @@ def _park_on(
                 cancel_timer = clock.call_later(timeout, wake)
         finally:
             clock.release()
-        done.acquire()
+        acquire(done)
     finally:
         parked_threads.discard(thread)
         remove(wake)

@@ -1,0 +1,39 @@
+"""Blocking the main thread in a way that no signal is lost on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final
+
+#: How often the main thread looks whether there is a signal, in seconds.
+_GLANCE: Final = 0.2
+
+
+def acquire(lock: threading.Lock, timeout: float | None = None) -> bool:
+    """Take a lock, and return whether that came off within the timeout, in seconds.
+
+    Python handles signals in the main thread, between two of its steps, and interrupts a blocking
+    call for that. But a signal that comes just before the call blocks is handled only when that
+    returns: for a run that never ends, Ctrl-C would be lost. So the main thread comes back now and
+    then; the others do not.
+    """
+    if threading.get_ident() != threading.main_thread().ident:
+        return lock.acquire(
+            timeout=-1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)
+        )
+    if timeout is None:
+        while not lock.acquire(timeout=_GLANCE):
+            pass
+        return True
+    deadline = time.monotonic() + timeout
+    while (left := deadline - time.monotonic()) > _GLANCE:
+        if lock.acquire(timeout=_GLANCE):
+            return True
+    return lock.acquire(timeout=max(left, 0))
+
+
+def wait(event: threading.Event) -> None:
+    """Wait for an event, as `acquire` does for a lock."""
+    while not event.wait(_GLANCE):
+        pass
