@@ -480,3 +480,19 @@ def test_a_limited_task_submits_in_place(clock: VirtualClock) -> None:
 
     with SequentialTaskRunner() as runner, clock.held():
         assert dispatch(runner, parent, limit=60.0).result() is True
+
+
+def test_a_slow_policy_holds_up_no_other_time_limit(stuck: Stuck) -> None:
+    """A retry condition may take its time, as after a time-out, while others' time is up."""
+    asked, go = threading.Event(), threading.Event()
+
+    def condition(_: object) -> bool:
+        asked.set()
+        return not go.wait(PATIENCE)
+
+    with ConcurrentTaskRunner() as runner:
+        slow = dispatch(runner, stuck, limit=0.01, retry=RetryPolicy(1, condition=condition))
+        assert asked.wait(PATIENCE)
+        assert isinstance(dispatch(runner, stuck, limit=0.01).wait(PATIENCE / 2), TimedOut)
+        go.set()
+        assert isinstance(slow.wait(PATIENCE), TimedOut)

@@ -65,6 +65,7 @@ def paused(hold: Hold, until: Future[object]) -> Iterator[None]:
     finally:
         this_thread.pause = outer
         pause.end()
+        until.remove_done_callback(pause.end)
 
 
 class Lease(Protocol):

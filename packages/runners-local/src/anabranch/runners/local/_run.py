@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -229,13 +230,25 @@ class LocalRun(Future[R_co]):
             if self.executor is not None:
                 self.executor.runner.note_abandoned(self.task_run)
             assert attempt.time_limit is not None, "it has a timer"
-            self._advance(timed_out(self.task_run, attempt.time_limit))
+            self._advance_elsewhere(timed_out(self.task_run, attempt.time_limit))
 
     def _give_up_thread(self) -> None:
         if self.executor is not None:
             self.executor.give_up(self)
         if self.scope is not None:
             self.scope.stop(f"Run {self.task_run.name!r}, which submitted it, was given up.")
+
+    def _advance_elsewhere(self, state: State[object]) -> None:
+        """`_advance` in the clock's thread, but for the policy: that may be the user's code."""
+        item = self.item
+        if item is not None and item.retry.retries:
+            name = f"{self.task_run.name}-retry"
+            with suppress(RuntimeError):  # The machine has no thread left.
+                threading.Thread(
+                    target=self._advance, args=(state,), name=name, daemon=True
+                ).start()
+                return
+        self._advance(state)
 
     def _advance(self, state: State[object]) -> None:
         steps = self._steps
