@@ -409,14 +409,14 @@ def test_cancelling_a_flow_in_its_attempt_prevents_the_next(clock: VirtualClock)
         raise BOOM
 
     @flow
-    def outer() -> Cancellation:
+    def outer() -> tuple[Cancellation, list[str]]:
         future = inner.submit()
         assert future.wait(timeout=60) is None
         answer = future.cancel()
         future.wait()
-        return answer
+        return answer, [type(each).__name__ for each in future.history]
 
-    assert outer() is Cancellation.CANNOT_STOP
+    assert outer() == (Cancellation.CANNOT_STOP, ["Pending", "Running", "Failed"])
     assert attempts == [1]
     assert clock.now() == HOUR
 
