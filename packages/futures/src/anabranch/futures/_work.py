@@ -7,6 +7,7 @@ import inspect
 import itertools
 import os
 from collections.abc import Callable, Mapping
+from types import FunctionType
 from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
 
 import attrs
@@ -141,6 +142,9 @@ class WorkItem(Generic[R_co]):
 
 def is_async_function(function: Callable[..., object]) -> bool:
     """Whether calling ``function`` gives a coroutine; looks through partials and callables."""
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - the method itself is wanted
-    )
+    if inspect.iscoroutinefunction(function):
+        return True
+    if isinstance(function, FunctionType):
+        return False  # As most are; and the question is not cheap.
+    called = getattr(function, "__call__", None)  # noqa: B004 - the method itself is wanted
+    return inspect.iscoroutinefunction(called)
