@@ -697,3 +697,20 @@ def test_streams_are_methods_of_tasks_alone() -> None:
     assert isinstance(Scale().weigh, Task)
     assert in_flow(lambda: list(Scale().weigh.imap([1, 2]))) == [3, 6]
     assert not hasattr(flow(lambda: 1), "imap")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_items_that_compare_oddly_are_items_like_others(method: str) -> None:
+    """The end of an input is not told by `==`, which arrays answer with an array."""
+
+    class Array:
+        """Equal to anything, and to nothing that can be asked."""
+
+        __hash__ = None  # type: ignore[assignment]  # Like an array.
+
+        def __eq__(self, other: object) -> bool:
+            raise ValueError("the truth value of an array is ambiguous")
+
+    name_of = task(lambda value: type(value).__name__)
+    found = in_flow(lambda: list(stream_of(method, name_of, [Array(), Array()])))
+    assert found == ["Array", "Array"]

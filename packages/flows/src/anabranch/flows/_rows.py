@@ -90,7 +90,7 @@ class Rows:
 
     def _call(self) -> Call | None:
         row, self._row = self._row, []
-        if _END in row:
+        if any(item is _END for item in row):  # An item's own `==` may do anything.
             self._check_that_all_ended(row)
             return None
         self._count += 1
