@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import io
 import logging
 import sys
@@ -284,6 +285,22 @@ class TestPrints:
         printing_flow()
         assert lines == ["INFO    | Task run 'logged' - logged"]
         assert capsys.readouterr().out == "printed\nprinted, too\nand this\n"
+
+    def test_somebody_else_may_replace_print_meanwhile(
+        self, lines: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What replaces `print` while a task logs its prints, and calls that, stays and works."""
+        speak = task(task_run_name="{x}", log_prints=True)(lambda x: print(x))
+
+        @task(log_prints=True)
+        def replace() -> None:
+            monkeypatch.setattr(builtins, "print", functools.partial(builtins.print, "*"))
+
+        replace()
+        speak("again")
+        print("printed")
+        assert lines == ["INFO    | Task run 'again' - * again"]
+        assert capsys.readouterr().out == "* printed\n"
 
     def test_subflows_inherit_it(self, lines: list[str]) -> None:
         """A subflow logs its prints if its parent does, and says nothing else."""

@@ -61,26 +61,37 @@ def _replace_builtin(replacement: _Print) -> None:
 
 @final
 class _Replacement:
-    """Stands in for `print`, and counts for how many."""
+    """Replaces `print` while anybody wants that."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
-        self._original = _builtin()
+        self._print: _LoggingPrint | None = None
 
     def install(self) -> None:
         with self._lock:
             self._users += 1
-            if self._users == 1 and _builtin() is not self:
-                self._original = _builtin()
-                _replace_builtin(self)
+            if self._users == 1:
+                # A new one each time: what has replaced the last one since may still call that.
+                self._print = _LoggingPrint(_builtin())
+                _replace_builtin(self._print)
 
     def uninstall(self) -> None:
         with self._lock:
             self._users -= 1
-            # Somebody else may have replaced it since. Then it stays, and does no harm.
-            if self._users == 0 and _builtin() is self:
-                _replace_builtin(self._original)
+            if self._users == 0 and self._print is not None:
+                # Somebody else may have replaced it since. Then it stays, and does no harm.
+                if _builtin() is self._print:
+                    _replace_builtin(self._print.original)
+                self._print = None
+
+
+@final
+class _LoggingPrint:
+    """Stands in for `print`."""
+
+    def __init__(self, original: _Print) -> None:
+        self.original: Final = original
 
     def __call__(
         self,
@@ -93,10 +104,10 @@ class _Replacement:
         """Print, or log."""
         logger = _logger_for(file)
         if logger is None:
-            self._original(*values, sep=sep, end=end, file=file, flush=flush)
+            self.original(*values, sep=sep, end=end, file=file, flush=flush)
             return
         text = io.StringIO()
-        self._original(*values, sep=sep, end=end, file=text)
+        self.original(*values, sep=sep, end=end, file=text)
         # One record, whatever lines are in it; an empty line says nothing.
         if message := text.getvalue().removesuffix("\n"):
             token = prints_are_logged.set(False)  # A handler may print.
