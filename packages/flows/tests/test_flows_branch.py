@@ -573,7 +573,10 @@ class TestInterrupts:
 
 
 def test_what_a_branch_has_cancelled_is_no_loss_to_the_flow() -> None:
-    """A flow that returns None after cancelling a branch of its own has completed."""
+    """A flow that returns None after cancelling a branch of its own has completed.
+
+    The branch answers for what its tasks have submitted, and for what was tried in it afterwards.
+    """
 
     @flow
     def body() -> None:
@@ -583,3 +586,35 @@ def test_what_a_branch_has_cancelled_is_no_loss_to_the_flow() -> None:
         add.submit(1)
 
     assert str(body.run()) == "Completed('All states completed.')"
+
+    def late_and_early() -> None:
+        with branch() as search:
+            parent.submit()
+            is_waiting.wait()
+            search.cancel()
+            add.submit(1)
+            add.run(1)
+            is_over.set()
+
+    @task
+    def parent() -> None:
+        listen.submit()
+        is_waiting.set()
+        is_over.wait()
+
+    is_waiting, is_over = threading.Event(), threading.Event()
+    assert str(flow(late_and_early).run()) == "Completed('All states completed.')"
+
+
+def test_a_run_that_was_cancelled_before_its_branch_counts() -> None:
+    """What the body itself cancels, and not the branch, counts as ever."""
+
+    @flow
+    def body() -> None:
+        with branch() as search:
+            listen.submit().cancel()
+            listen.submit()
+            gather([add.submit(1)]).wait()
+            search.cancel()
+
+    assert str(body.run()) == "Cancelled('1/2 states cancelled.')"

@@ -673,3 +673,14 @@ class TestByHand:
 
         with pytest.raises(RunCancelledError):
             await body()
+
+    async def test_direct_calls_that_it_cancels_are_no_loss(self) -> None:
+        """An async task that is called in a branch, and cancelled by it, does not count."""
+
+        @flow
+        async def body() -> None:
+            async with branch() as opened:
+                opened.cancel()
+                await listen()
+
+        assert str(await body.run()) == "Completed('All states completed.')"

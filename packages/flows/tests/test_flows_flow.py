@@ -359,6 +359,44 @@ class TestSubflows:
 
         assert str(flow(outer).run()) == "Failed('1/2 states failed.')"
 
+    @pytest.mark.parametrize("call", ["run", "submit"])
+    def test_a_subflow_that_never_starts_counts_without_a_failure_of_its_own(
+        self, call: str
+    ) -> None:
+        """A subflow behind a failure counts, called or submitted; the failure is the root's."""
+
+        def outer() -> None:
+            getattr(adding, call)(lift(fail.submit("gone")))
+
+        state = flow(outer).run()
+        assert str(state) == "Failed('2/2 states failed.')"
+        with pytest.raises(LookupError, match="gone"):
+            state.result()
+
+    def test_a_subflow_for_which_there_is_no_thread_crashes(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A subflow whose thread cannot be started ends, and so does the flow; hooks are called."""
+        ends: list[str] = []
+
+        @flow(flow_run_name="beside", on_crashed=lambda *end: ends.append(str(end[-1])))
+        def subflow() -> None:
+            """Never start."""
+
+        start = threading.Thread.start
+
+        def start_few(thread: threading.Thread) -> None:
+            if thread.name == "beside":
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", start_few)
+        state = flow(lambda: subflow.submit()).run()
+        message = "The run could not be started: RuntimeError: can't start new thread"
+        assert ends == [f"Crashed({message!r})"] or ends == [f'Crashed("{message}")']
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            state.result()
+
     def test_submitting_a_flow_outside_a_flow_is_refused(self) -> None:
         """There is nothing to join a flow that is submitted outside any."""
         with pytest.raises(NotSubmittableError, match=r"'adding'.*@flow.*directly"):
@@ -450,6 +488,52 @@ class TestLeaving:
         with pytest.raises(LookupError, match="the flow's own"):
             await failing()
         assert isinstance(beside[0].state, Cancelled)
+
+    def test_an_interrupted_flow_joins_its_submitted_subflows(self) -> None:
+        """Ctrl-C cancels the subflows beside a flow as well, and waits for them to end."""
+        waiting = threading.Event()
+        beside: list[Future[int]] = []
+
+        @flow
+        def subflow() -> int:
+            pending = add.submit(lift(Future(NEVER)))
+            waiting.set()
+            return pending.result()
+
+        @flow
+        def interrupted() -> None:
+            beside.append(subflow.submit())
+            waiting.wait()
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert beside[0].done()
+        assert "could not be stopped" not in str(beside[0].state)
+
+    @pytest.mark.anyio
+    async def test_a_cancelled_flow_joins_its_submitted_subflows(self) -> None:
+        """An async flow that is cancelled has its async subflows stopped when it has ended."""
+        waiting, ended = threading.Event(), threading.Event()
+
+        @flow
+        async def endless() -> None:
+            try:
+                waiting.set()
+                await anyio.sleep_forever()
+            finally:
+                ended.set()
+
+        @flow
+        async def cancelled() -> None:
+            endless.submit()
+            await anyio.to_thread.run_sync(waiting.wait)
+            scope.cancel()
+            await anyio.sleep_forever()
+
+        with anyio.CancelScope() as scope:
+            await cancelled()
+        assert ended.is_set()
 
     def test_a_pending_subflow_can_be_cancelled(self) -> None:
         """A subflow that waits for its arguments is over at once when it is cancelled."""

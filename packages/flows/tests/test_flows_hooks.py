@@ -390,6 +390,26 @@ class TestFailures:
         go_on.set()
         assert "Abandoned hooks that are still running" in caplog.text
 
+    def test_a_flow_ends_though_there_is_no_thread_for_its_hooks(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Where no thread can be had, hooks are not called, which is logged; the flow goes on."""
+        start = threading.Thread.start
+
+        def start_few(thread: threading.Thread) -> None:
+            if thread.name == "anabranch-hooks":
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        def hook(*_: object) -> None:
+            raise AssertionError("the hook was called")
+
+        monkeypatch.setattr(threading.Thread, "start", start_few)
+        fine = task(on_running=hook, on_completion=hook)(lambda: None)
+        state = flow(lambda: [fine.submit(), fine.submit()]).run()
+        assert state.is_completed()
+        assert "Hooks were not called: can't start new thread" in caplog.text
+
     @pytest.mark.parametrize("hook", [3, "name", [3]])
     def test_what_cannot_be_called_is_refused(self, hook: object) -> None:
         """A hook that is no function is refused at decoration, with what to give."""

@@ -63,8 +63,7 @@ class Accounts:
         """Take note of a submitted run that has ended."""
         state = child.final_state()
         if child.was_disowned() and isinstance(state, Cancelled):
-            # As it was meant to end: it is no loss to the flow.
-            log_task_run(child.task_run, self.flow.flow_run, "Finished in state %s", state)
+            self.note_no_loss(child.task_run, state)
             return
         if isinstance(child, SubflowRun):
             self.note_subflow_end(state)
@@ -82,25 +81,31 @@ class Accounts:
         Returns:
             Whether it is among the failures that are kept.
         """
-        is_failure = not isinstance(state, Completed | UpstreamFailed)
-        with self._lock:
-            self._ends[state.type] += 1
-            is_kept = is_failure and len(self._failures) < KEPT_FAILURES
-            if is_kept:
-                assert not isinstance(state, Completed), "a run that completed is no failure"
-                self._failures.append(state.exception)
-            if isinstance(state, UpstreamFailed) and not self._root_causes:
-                self._root_causes.append(state.cause)
+        is_kept = self._count(state)
         level = logging.INFO if isinstance(state, Completed) else logging.ERROR
         log_task_run(run, self.flow.flow_run, "Finished in state %s", state, level=level)
         return is_kept
 
+    def note_no_loss(self, run: TaskRun, state: Cancelled) -> None:
+        """Log the end of a run that ended as it was meant to, and does not count."""
+        log_task_run(run, self.flow.flow_run, "Finished in state %s", state)
+
     def note_subflow_end(self, state: State[object]) -> None:
-        """Count a subflow run that was called here and has ended."""
+        """Count a subflow run that has ended; it has logged that itself."""
+        self._count(state)
+
+    def _count(self, state: State[object]) -> bool:
+        """Count a run that has ended; returns whether it is among the failures that are kept."""
         with self._lock:
             self._ends[state.type] += 1
-            if not isinstance(state, Completed) and len(self._failures) < KEPT_FAILURES:
-                self._failures.append(state.exception)
+            if isinstance(state, UpstreamFailed):
+                if not self._root_causes:
+                    self._root_causes.append(state.cause)
+                return False
+            if isinstance(state, Completed) or len(self._failures) >= KEPT_FAILURES:
+                return False
+            self._failures.append(state.exception)
+            return True
 
     def conclude(self, returned: object, outcomes: Iterable[Outcome]) -> State[object]:
         """Return the final state from what the flow returned and how its runs ended.
@@ -138,6 +143,49 @@ class Accounts:
             )
 
 
+@final
+class BranchAccounts:
+    """What the flow's accounts hear of the runs in a branch, and in the tasks that run in it.
+
+    Runs that end as Cancelled once the branch has been cancelled are no loss to the flow: what
+    becomes of the branch tells of them.
+
+    Args:
+        around: The accounts of what surrounds the branch.
+
+    Attributes:
+        flow: The flow run.
+        are_cancelled: Whether the branch has been cancelled.
+    """
+
+    def __init__(self, around: Accounts | BranchAccounts) -> None:
+        self.flow: Final[ActiveFlowRun] = around.flow
+        self.are_cancelled = False
+        self._around: Final = around
+
+    def child_ended(self, child: Future[object]) -> None:
+        """See `Accounts.child_ended`."""
+        if self.are_cancelled:
+            child.disown()
+        self._around.child_ended(child)
+
+    def note_end(self, run: TaskRun, state: State[object]) -> None:
+        """See `Accounts.note_end`."""
+        if self.are_cancelled and isinstance(state, Cancelled):
+            self.note_no_loss(run, state)
+        else:
+            self._around.note_end(run, state)
+
+    def note_no_loss(self, run: TaskRun, state: Cancelled) -> None:
+        """See `Accounts.note_no_loss`."""
+        self._around.note_no_loss(run, state)
+
+    def note_subflow_end(self, state: State[object]) -> None:
+        """See `Accounts.note_subflow_end`."""
+        if not (self.are_cancelled and isinstance(state, Cancelled)):
+            self._around.note_subflow_end(state)
+
+
 _SUSPENDABLE: Final = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
@@ -151,9 +199,9 @@ def _forget_locals(error: BaseException) -> None:
                 frame.clear()
 
 
-def accounts_of(scope: RunScope | None) -> Accounts | None:
+def accounts_of(scope: RunScope | None) -> Accounts | BranchAccounts | None:
     """Return the accounts that what runs in a scope is in, if they are in this process."""
-    return None if scope is None else cast("Accounts | None", scope.owner)
+    return None if scope is None else cast("Accounts | BranchAccounts | None", scope.owner)
 
 
 def outcomes_in(returned: object) -> list[Outcome]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Self, cast, final
 
 import anyio
 
+from anabranch.flows._accounts import BranchAccounts, accounts_of
 from anabranch.flows._flow_run import owner_of
 from anabranch.flows._logging import log_flow_run
 from anabranch.futures import (
@@ -302,10 +303,12 @@ class Branch:
 class _BranchScope(RunScope):
     """A scope that tells its branch of its own children's ends, and has its body interrupted."""
 
-    __slots__ = ("_branch", "_has_failed")
+    __slots__ = ("_accounts", "_branch", "_has_failed")
 
     def __init__(self, parent: RunScope, branch: Branch, *, is_async: bool) -> None:
-        super().__init__(parent.context, parent.runner, parent.owner, is_async=is_async)
+        around = accounts_of(parent)
+        self._accounts = None if around is None else BranchAccounts(around)
+        super().__init__(parent.context, parent.runner, self._accounts, is_async=is_async)
         self.call = parent.call
         self._branch = branch
         self._has_failed = False
@@ -321,19 +324,18 @@ class _BranchScope(RunScope):
             self.cancel()
 
     def cancel(self) -> None:
-        self._disown_children()
+        self._note_cancellation()
         super().cancel()
         self._branch._interrupt()
 
     def stop(self, message: str) -> None:
-        self._disown_children()
+        self._note_cancellation()
         super().stop(message)
         self._branch._interrupt()
 
-    def _disown_children(self) -> None:
-        # What becomes of the branch tells of it: their flow has not lost them.
-        for child in self.children():
-            child.disown()
+    def _note_cancellation(self) -> None:
+        if self._accounts is not None:
+            self._accounts.are_cancelled = True
 
 
 def _comes_of_cancelling(error: BaseException, failure: BaseException | None = None) -> bool:

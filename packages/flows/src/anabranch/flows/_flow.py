@@ -10,6 +10,7 @@ from typing import Any, Final, ParamSpec, Self, TypeVar, Unpack, cast, final
 
 import anyio
 
+from anabranch.flows._accounts import accounts_of
 from anabranch.flows._flow_attempts import drive_flow, drive_flow_async
 from anabranch.flows._flow_hooks import (
     follow_unstarted,
@@ -37,11 +38,13 @@ from anabranch.futures import (
     State,
     TaskRun,
     TaskRunner,
+    UpstreamFailed,
     WorkItem,
 )
 from anabranch.futures.runner import (
     CallSignature,
     EventLoop,
+    current_scope,
     default_backend,
     held_clock,
     is_async_function,
@@ -203,7 +206,7 @@ class Flow(Sync[P, R_co], BaseFlow[P, R_co]):
         for upstream in (*item.upstreams, *item.tolerated):
             upstream.join()
         if (failure := upstream_failure(item)) is not None:
-            return failure
+            return _unstarted(failure)
         args, resolved = resolve_arguments(item)
         resolved = dict(resolved)
         return self._run(self._new_run(args, resolved), args, resolved)
@@ -260,7 +263,7 @@ class AsyncFlow(Async[P, R_co], BaseFlow[P, R_co]):
         for upstream in (*item.upstreams, *item.tolerated):
             await upstream.join_async()
         if (failure := upstream_failure(item)) is not None:
-            return failure
+            return _unstarted(failure)
         args, resolved = await resolve_arguments_async(item)
         resolved = dict(resolved)
         return await self._run(self._new_run(args, resolved), args, resolved)
@@ -317,6 +320,14 @@ class AsyncFlow(Async[P, R_co], BaseFlow[P, R_co]):
         )
         follow_unstarted(self, self._hooks, run, future)
         return future
+
+
+def _unstarted(failure: UpstreamFailed) -> UpstreamFailed:
+    """Have a subflow count that never starts."""
+    accounts = accounts_of(current_scope.get())
+    if accounts is not None:
+        accounts.note_subflow_end(failure)
+    return failure
 
 
 def as_runner(value: object) -> TaskRunner:

@@ -122,6 +122,9 @@ def _attempt(run: ActiveFlowRun, body: Body, attempt: Attempt) -> State[Any]:
     except Exception as error:  # Whatever the body raised, the runner has ended its runs by now.
         run.scope.join()  # As above.
         return Failed(error, message=describe(error))
+    except BaseException:  # Ctrl-C and the like.
+        run.scope.join_or_abandon()  # As above.
+        raise
     finally:
         if is_inside:  # In another thread: it is out of time, or this one was interrupted.
             run.log_abandoned_body()
@@ -207,6 +210,9 @@ async def _attempt_async(
         with anyio.CancelScope(shield=True):
             await run.scope.join_async()  # As above.
         return Failed(error, message=describe(error))
+    except BaseException:  # Cancelled, or Ctrl-C.
+        await run.scope.join_or_abandon_async()  # As above.
+        raise
     return state
 
 

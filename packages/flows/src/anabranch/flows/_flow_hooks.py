@@ -11,7 +11,7 @@ import anyio
 from anabranch.flows._flow_run import ActiveFlowRun
 from anabranch.flows._hooks import Hooks
 from anabranch.flows._subflow_run import SubflowRun
-from anabranch.futures import Cancelled, Future, Running, State
+from anabranch.futures import Future, Running, State
 from anabranch.futures.runner import current_scope
 
 
@@ -115,7 +115,7 @@ def follow_unstarted(
 
     def ended(future: Future[object]) -> None:
         state = future.final_state()
-        never_started = isinstance(state, Cancelled) and run.state is None
+        never_started = run.state is None
         call = partial(hooks.call_apart, flow, run.flow_run, state, thread.backend)
         thread.put(call if never_started else None)
 

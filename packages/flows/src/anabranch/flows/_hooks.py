@@ -252,16 +252,23 @@ class HookThread:
 
     def put(self, call: Callable[[], None] | None) -> None:
         """Have something called, or nothing, as was announced; never blocks."""
-        if call is None:
-            self._one_less()
-            return
+        if call is not None:
+            try:
+                self._ensure_thread()
+            except RuntimeError as error:  # There are no more threads to be had.
+                if self._run is not None:
+                    log_run(self._run, "Hooks were not called: %s", error)
+            else:
+                self._calls.put(call)
+                return
+        self._one_less()
+
+    def _ensure_thread(self) -> None:
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._main, name="anabranch-hooks", daemon=True
-                )
-                self._thread.start()
-        self._calls.put(call)
+                thread = threading.Thread(target=self._main, name="anabranch-hooks", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def _main(self) -> None:
         current_scope.set(self._scope)

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from anabranch.flows._subflow_run import SubflowRun
-from anabranch.futures import Cancelled, Future, NotSubmittableError, State, WorkItem
+from anabranch.futures import Cancelled, Crashed, Future, NotSubmittableError, State, WorkItem
 from anabranch.futures.runner import (
     Hold,
     current_clock,
     current_hold,
     current_scope,
+    describe,
     mark_library,
     new_hold,
     resolve_arguments,
@@ -70,9 +71,16 @@ def submit_flow(
             # From now on, whatever the submitter's own hold does.
             hold = new_hold(current_clock.of(item.variables))
             thread_name = item.task_run.name
-            threading.Thread(
+            thread = threading.Thread(
                 target=item.variables.run, args=(execute, hold), name=thread_name, daemon=True
-            ).start()
+            )
+            try:
+                thread.start()
+            except RuntimeError as error:  # There are no more threads to be had.
+                if hold is not None:
+                    hold.end()
+                message = f"The run could not be started: {describe(error)}"
+                future.set_final(Crashed(exception=error, message=message))
 
     # Before it can start, so that Ctrl-C cannot leave it behind.
     scope.adopt(future)
