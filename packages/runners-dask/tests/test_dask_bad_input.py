@@ -23,8 +23,17 @@ from anabranch.futures import (
 )
 from anabranch.futures.testing import Gate, Ticket
 from anabranch.runners.dask import DaskTaskRunner
+from anabranch.runners.dask._run import DaskRun
 
 pytestmark = pytest.mark.slow
+
+#: A cluster in this process.
+_LIGHT = {
+    "processes": False,
+    "n_workers": 1,
+    "threads_per_worker": 1,
+    "dashboard_address": ":0",
+}
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +233,52 @@ def test_dask_reports_a_value_that_explodes(runner: TaskRunner, kind: type[BaseE
     assert runner.submit(increment, 1).result() == 2
 
 
+class Detonation(BaseException):
+    """Is no exception like others."""
+
+
+def test_dask_outlives_what_it_fetches_for_another_run(
+    runner: TaskRunner, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever a value from elsewhere raises, the run on it crashes, and others fare better."""
+    with DaskTaskRunner(cluster_kwargs=_LIGHT) as other:
+        exploding = runner.submit(make_exploding, Detonation)
+        fine = runner.submit(increment, 1)
+        wait([exploding, fine])
+        state = other.submit(same, exploding).wait()
+        assert isinstance(state, Crashed)
+        assert "Detonation: exploded" in str(state)
+        assert other.submit(increment, lift(fine)).result() == 3
+    assert "could not be brought to its end" in caplog.text
+
+
+def test_dask_forgets_a_run_that_cannot_be_submitted_at_all() -> None:
+    """A run whose submission is interrupted is cancelled, and is not waited for."""
+    with DaskTaskRunner(cluster_kwargs=_LIGHT) as runner:
+        with pytest.raises(KeyboardInterrupt):
+            runner.submit(same, Interrupting())
+        assert runner.statistics().pending == 0
+
+
+def test_dask_lets_go_of_a_run_whose_callback_is_interrupted(runner: TaskRunner) -> None:
+    """Ctrl-C in a callback of a run that ends comes out, and its key is given back all the same."""
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with Gate() as gate:
+        holding = runner.submit(wait_at, gate.ticket, 1)
+        gate.await_arrival()
+        waiting = runner.submit(same, lift(holding))
+        waiting.add_done_callback(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            waiting.cancel()
+        assert isinstance(waiting, DaskRun)
+        assert waiting.native_in(waiting._connection) is None
+        gate.open()
+        assert holding.result() == 1
+
+
 def make_bytes(size: int) -> bytes:
     """Return many bytes that can be compressed, and some that cannot."""
     return b"x" * size + os.urandom(1_000)
@@ -239,8 +294,7 @@ def test_dask_brings_values_of_any_size_over(runner: TaskRunner, size: int) -> N
 
 def test_dask_value_left_on_a_closed_cluster_fails_what_takes_it(runner: TaskRunner) -> None:
     """A run on the lost value of a closed runner fails, saying how to keep such values."""
-    light = {"processes": False, "n_workers": 1, "threads_per_worker": 1}
-    with DaskTaskRunner(cluster_kwargs={**light, "dashboard_address": ":0"}) as closed:
+    with DaskTaskRunner(cluster_kwargs=_LIGHT) as closed:
         left, kept = closed.submit(increment, 1), closed.submit(increment, 2)
         failed = closed.submit(fail_with, ValueError, "no")
         assert kept.result() == 3

@@ -42,6 +42,7 @@ from anabranch.futures.runner import (
 )
 from anabranch.futures.testing import Gate, Ticket
 from anabranch.runners.dask import DaskTaskRunner
+from anabranch.runners.dask._cancelling import Canceller
 
 pytestmark = pytest.mark.slow
 
@@ -433,6 +434,25 @@ def test_dask_does_not_retry_what_was_cancelled_while_it_ran(
         gate.open()
         assert isinstance(future.wait(), Cancelled)
     assert executions(log) == [1]
+
+
+def test_dask_keeps_the_callbacks_of_runs_out_of_its_loop(
+    runner: TaskRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A callback of a run that ends between two attempts may fetch the value of another."""
+    monkeypatch.setattr(Canceller, "stop", lambda *_: None)  # The worker does not hear of it.
+    value, fetched = runner.submit(increment, 1), list[object]()
+    value.wait()
+    with Gate() as gate:
+        policy = RetryPolicy(1, delay=_LONG)
+        future = dispatch(runner, play_at, gate.ticket, tmp_path / "log", "fr", retry=policy)
+        gate.await_arrival()
+        until(future.is_running)
+        assert future.cancel() is Cancellation.CANNOT_STOP
+        future.add_done_callback(lambda _: fetched.append(value.result()))
+        gate.open()
+        assert isinstance(future.wait(), Cancelled)
+    until(lambda: fetched == [2])
 
 
 async def wait_for_ever(ticket: Ticket) -> None:

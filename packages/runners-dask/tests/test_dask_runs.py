@@ -347,6 +347,19 @@ def test_a_function_is_sent_as_it_is_now_if_it_may_change(runner: TaskRunner) ->
     assert runner.submit(adder, 1).result() == 3
 
 
+def test_a_closure_is_sent_as_it_is_now(runner: TaskRunner) -> None:
+    """What a closure refers to may have changed since it was submitted before."""
+    offset, others = 1, [10]
+
+    def add(number: int) -> int:
+        return number + offset + sum(others)
+
+    assert runner.submit(add, 0).result() == 11
+    offset = 2
+    others.append(100)
+    assert runner.submit(add, 0).result() == 112
+
+
 def test_builtins_travel(runner: TaskRunner) -> None:
     """A builtin function can be submitted, with keywords too."""
     assert runner.submit(pow, 2, 10).result() == 1024

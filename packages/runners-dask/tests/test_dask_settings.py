@@ -130,6 +130,12 @@ def test_the_concurrency_type_is_the_truth(
     assert DaskTaskRunner(cluster_kwargs=kwargs).concurrency_type is expected
 
 
+@pytest.mark.parametrize("processes", [True, False])
+def test_no_cluster_keeps_to_a_clock_of_a_test(*, processes: bool) -> None:
+    """Not even the threads of a cluster in this process know the clock of who submits to it."""
+    assert not DaskTaskRunner(cluster_kwargs={"processes": processes}).keeps_to_clock
+
+
 def test_the_runner_has_its_names() -> None:
     """The runner is called what its users and its logger expect."""
     runner = DaskTaskRunner()

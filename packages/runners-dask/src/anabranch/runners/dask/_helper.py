@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -9,6 +10,8 @@ from typing import Final, final
 
 #: How long the thread is waited for in the end: nobody wants what it is at any more. In seconds.
 _PATIENCE: Final = 1.0
+
+_logger = logging.getLogger("anabranch.task_runner.dask")
 
 
 @final
@@ -26,7 +29,7 @@ class HelperThread:
         self._thread: threading.Thread | None = None
 
     def call(self, function: Callable[[], object]) -> None:
-        """Have ``function``, which must not raise, called some time soon."""
+        """Have ``function`` called some time soon; what it raises is logged."""
         self._queue.put(function)
         with self._lock:
             if self._thread is None:
@@ -43,5 +46,8 @@ class HelperThread:
 
     def _work(self) -> None:
         while (function := self._queue.get()) is not None:
-            function()
+            try:
+                function()
+            except BaseException:  # What comes after it would wait for ever.
+                _logger.exception("Something failed in the thread %r", self._name)
             del function  # An idle thread keeps nothing alive.

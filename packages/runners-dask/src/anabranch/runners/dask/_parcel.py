@@ -75,7 +75,7 @@ class Parcel:
 
 @final
 class Packer:
-    """Pickles runs, and each function only once."""
+    """Pickles runs, and each plain function only once."""
 
     def __init__(self, topic: str) -> None:
         self._dumps = import_dumps()
@@ -111,8 +111,9 @@ class Packer:
         raise failure
 
     def _pickled_function(self, function: Callable[..., object]) -> bytes:
-        # Only of plain functions is it safe to assume that they stay what they were.
-        is_plain = isinstance(function, types.FunctionType)
+        # Only of plain functions is it safe to assume that they stay what they were. What a closure
+        # refers to may be another thing the next time, or the same thing changed.
+        is_plain = isinstance(function, types.FunctionType) and function.__closure__ is None
         if is_plain and (known := self._functions.get(function)) is not None:
             return known
         pickled = self._dumps(function)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, cast, final
 
 from anabranch.futures import (
@@ -33,7 +35,7 @@ from anabranch.runners.dask._bare import bare
 from anabranch.runners.dask._outcomes import crashed, failure_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from anabranch.runners.dask._connection import Connection
     from anabranch.runners.dask._native import NativeFuture
@@ -44,6 +46,8 @@ _BETWEEN_ATTEMPTS: Final = "The run was cancelled between two attempts."
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+
+_logger = logging.getLogger("anabranch.task_runner.dask")
 
 
 @final
@@ -171,7 +175,7 @@ class DaskRun(Future[R_co]):
             native = connection.submit(self, parcel, [*slots.values(), *self._gates])
             self._native = native
             self._loops = frozenset()  # All that it waits for is on Dask.
-            native.add_done_callback(self._native_ended)
+            native.add_done_callback(partial(self.guard, self._native_ended))
         except Exception as error:  # Dask raises all sorts of them when the scheduler is gone.
             message = f"Dask did not take the run: {describe(error)}"
             self.set_final(crashed(self.task_run, message, error))
@@ -213,7 +217,9 @@ class DaskRun(Future[R_co]):
             return
         if was_given_up:
             self._connection.note_abandoned(self.task_run)
-        self._end_if_unwanted()
+        # Not here, in the loop of Dask's client: callbacks of the run may want it for their own.
+        if self._is_unwanted:
+            self._connection.helper.call(self._end_if_unwanted)
 
     def _end_if_unwanted(self) -> None:
         if self._is_unwanted:
@@ -248,7 +254,7 @@ class DaskRun(Future[R_co]):
             self._let_go()
 
     def _call_helper(self) -> None:
-        self._connection.helper.call(self.submit_anew)
+        self._connection.helper.call(partial(self.guard, self.submit_anew))
 
     def submit_anew(self) -> None:
         """Submit the run to Dask with the attempts that are left to it."""
@@ -274,19 +280,21 @@ class DaskRun(Future[R_co]):
             self._connection.stop(self, self._worker)
         return Cancellation.WILL_STOP if self._is_async else Cancellation.CANNOT_STOP
 
-    def set_final(self, state: State[object]) -> bool:
-        """End the run, and let go of what it holds on Dask; see `Future.set_final`."""
-        if not super().set_final(state):
-            return False
-        self._let_go()
-        return True
+    def guard(self, function: Callable[..., object], *args: object) -> None:
+        """Call a function in a thread of ours or Dask's; if it raises, the run has `Crashed`."""
+        try:
+            function(*args)
+        except BaseException as error:  # It comes of foreign code, and the run would never end.
+            _logger.exception("Run %r could not be brought to its end", self.task_run.name)
+            message = f"What had to be done for it here failed: {describe(error)}"
+            self.set_final(crashed(self.task_run, message, error))
 
-    def set_final_unless_running(self, state: State[object]) -> bool:
-        """`set_final`, if no attempt is being made right now."""
-        if not super().set_final_unless_running(state):
-            return False
-        self._let_go()
-        return True
+    def _end(self, state: State[object], *, even_if_running: bool) -> bool:
+        try:
+            return super()._end(state, even_if_running=even_if_running)
+        finally:  # Also if Ctrl-C comes while the callbacks are called.
+            if self.done():
+                self._let_go()
 
     def _let_go(self) -> None:
         self._upstreams = ()

@@ -90,6 +90,11 @@ class DaskTaskRunner(TaskRunner):
             return ConcurrencyType.CONCURRENT
         return ConcurrencyType.PARALLEL
 
+    @property
+    def keeps_to_clock(self) -> bool:
+        """Never: the threads of a worker go by the machine's clock, even in this process."""
+        return False
+
     def _settings(self) -> Mapping[str, object]:
         given = self._given
         return {
@@ -111,6 +116,17 @@ class DaskTaskRunner(TaskRunner):
         connection = self._connection
         assert connection is not None, "dispatch() refuses work while the runner is not started"
         run = DaskRun(item, connection)
+        self.admit(run)
+        try:
+            self._bring(run, item, connection)
+        except BaseException:  # Ctrl-C: nobody gets the run, and it may never end by itself.
+            run.cancel()
+            raise
+        return run
+
+    @staticmethod
+    def _bring(run: DaskRun[R], item: WorkItem[R], connection: Connection) -> None:
+        """Hand a run over to Dask, now or when what it depends on is there or has ended."""
         natives = natives_in(connection, item.upstreams)
         elsewhere: list[Future[object]] = [*item.tolerated]
         for upstream in item.upstreams:
@@ -122,12 +138,11 @@ class DaskTaskRunner(TaskRunner):
         def ship() -> None:
             there = natives_in(connection, elsewhere)
             if any(_is_remote(each) for each in elsewhere if id(each) not in there):
-                connection.helper.call(partial(run.ship, item))
+                connection.helper.call(partial(run.guard, partial(run.ship, item)))
             else:
                 run.ship(item)
 
         when_ready(item, ship, run.fail, elsewhere)
-        return run
 
 
 async def _close(connection: Connection) -> None:

@@ -30,9 +30,9 @@ _early: deque[str] = deque()
 def stop_runs(run_ids: list[str]) -> None:
     """Stop runs that this process is executing, as far as can be, and refuse those to come."""
     for run_id in run_ids:
-        stop = _stops.get(run_id)
-        if stop is None:
-            _stops[run_id] = stop = Stop()
+        new = Stop()
+        stop = _stops.setdefault(run_id, new)  # In one step: the run may be about to begin.
+        if stop is new:
             _early.append(run_id)
         stop()
     while len(_early) > _MEMORY:
