@@ -223,9 +223,11 @@ def test_a_flow_in_a_thread_of_the_test_s_own_is_on_the_clock(virtual_clock: Vir
 def test_time_moves_by_hand(virtual_clock: VirtualClock) -> None:
     """A run that is at work can be made to exceed its time limit."""
     began, stuck = threading.Event(), threading.Event()
+    threads: list[threading.Thread] = []
 
     @task(timeout=60)
     def hang() -> None:
+        threads.append(threading.current_thread())
         began.set()
         stuck.wait()
 
@@ -244,9 +246,8 @@ def test_time_moves_by_hand(virtual_clock: VirtualClock) -> None:
     finally:
         thread.join()
         stuck.set()
-    for each in threading.enumerate():
-        if each.name.startswith("anabranch") and "clock" not in each.name:
-            each.join(10)
+    for each in threads:
+        each.join()
 
 
 # ------------------------------------------------------------------------- async
