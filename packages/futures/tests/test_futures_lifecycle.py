@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 
 import anyio
 import anyio.lowlevel
@@ -158,6 +160,27 @@ def test_what_was_not_meant_for_the_engine_is_a_crash(error: BaseException) -> N
     assert isinstance(state, Crashed)
     assert state.exception is error
     assert str(state.message).startswith(f"The run was ended by {type(error).__name__}")
+
+
+def test_a_failure_is_not_kept_by_its_own_traceback() -> None:
+    """What a run failed with, and its arguments, go with its state, without a collection."""
+
+    class Error(Exception):
+        pass
+
+    def fail() -> None:
+        raise Error
+
+    gc.collect()
+    gc.disable()
+    try:
+        state = run_item(make_item(fail, (), {}, task_run=RUN))
+        assert isinstance(state, Failed)
+        error = weakref.ref(state.exception)
+        del state
+        assert error() is None
+    finally:
+        gc.enable()
 
 
 def test_a_call_that_does_not_fit_fails_the_run() -> None:

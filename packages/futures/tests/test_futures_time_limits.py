@@ -186,6 +186,13 @@ def advancing(clock: VirtualClock, seconds: float, stuck: Stuck) -> threading.Th
 # ------------------------------------------------------------------------- limit_by_thread
 
 
+@pytest.mark.anyio
+async def test_what_a_limited_thread_runs_may_have_a_loop_of_its_own() -> None:
+    """The thread that code in an event loop is limited by is not taken for that of the loop."""
+    limited = limit_by_thread(lambda: Completed(anyio.run(anyio.sleep, 0)), HOUR)
+    assert isinstance(limited, Completed)
+
+
 def test_what_returns_in_time_is_returned(clock: VirtualClock) -> None:
     """A call that returns in time gives its value; another thread makes it, in no time."""
     with clock.held():

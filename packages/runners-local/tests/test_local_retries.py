@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -404,6 +406,31 @@ async def test_async_runs_wait_side_by_side() -> None:
             retry = RetryPolicy(1, HOUR)
             futures = [dispatch(runner, each.awaited, retry=retry) for each in flaky]
             assert {await future for future in futures} == {HOUR + 2}
+
+
+@pytest.mark.parametrize("kind", RUNNERS)
+def test_a_run_that_was_tried_again_is_not_kept_by_its_failure(kind: type[TaskRunner]) -> None:
+    """The value of a run that failed at first goes with its future, without a collection."""
+
+    class Value:
+        pass
+
+    def fail_first() -> Value:
+        if attempt_here() == 1:
+            raise LookupError("boom")
+        return Value()
+
+    gc.collect()
+    gc.disable()
+    try:
+        with kind() as runner:
+            future = dispatch(runner, fail_first, retry=RetryPolicy(1))
+            value = weakref.ref(future.result())
+            del future
+            assert runner.submit(max, 1, 2).result() == 2  # The thread has gone on.
+            assert value() is None
+    finally:
+        gc.enable()
 
 
 def test_a_run_is_abandoned_while_its_policy_is_asked() -> None:

@@ -185,6 +185,7 @@ def run_item(
                     answer = None
             command = steps.send(answer)
     except StopIteration as end:
+        answer = None  # A failure's traceback leads back to this frame, and would be a cycle.
         return cast("State[R]", end.value)
 
 

@@ -13,7 +13,7 @@ import anyio
 from anabranch.futures._blocking import blocking_section, paused, set_blocking_section
 from anabranch.futures._clock import current_clock, current_hold, new_hold
 from anabranch.futures._future import Future
-from anabranch.futures._loops import EventLoop, running_loop
+from anabranch.futures._loops import EventLoop, mark_library, running_loop
 from anabranch.futures._states import Completed, State
 from anabranch.futures._work import TaskRun
 
@@ -46,6 +46,7 @@ def limit_by_thread(function: Callable[[], T], seconds: float) -> T | None:
     hold = None if own_hold is None else new_hold(clock)
 
     def work() -> None:
+        mark_library(None)  # Not even if the calling thread runs an event loop.
         set_blocking_section(section)
         current_hold.set(hold)
         outcome.set_final(Completed(function()))

@@ -164,8 +164,8 @@ class Executor:
         if attempt.time_limit is not None:
             # A thread that was given up at an earlier attempt may still be in there.
             variables = variables.copy()
-        state = variables.run(self._make_attempt, run, item, attempt)
-        run.attempt_ended(attempt, state)
+        # Not kept in this frame: a failure's traceback leads back here, and would be a cycle.
+        run.attempt_ended(attempt, variables.run(self._make_attempt, run, item, attempt))
 
     def _make_attempt(
         self, run: LocalRun[object], item: WorkItem[object], attempt: Attempt
