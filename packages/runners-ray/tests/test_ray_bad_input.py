@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from anabranch.futures import (
+    Cancelled,
     Completed,
     Crashed,
     Failed,
@@ -23,6 +24,7 @@ from anabranch.futures import (
 )
 from anabranch.futures.testing import Gate, Ticket
 from anabranch.runners.ray import RayTaskRunner
+from anabranch.runners.ray._run import RayRun
 
 pytestmark = pytest.mark.slow
 
@@ -136,6 +138,36 @@ def test_ray_value_left_in_a_closed_instance_fails_what_takes_it(
         with pytest.raises(ResultUnavailableError, match=f"{left.task_run.name}.*{fix}"):
             other.submit(same, argument).result()
     assert other.submit(increment, lift(kept)).result() == 4
+
+
+def test_ray_forgets_a_run_that_cannot_be_submitted_at_all(runner: TaskRunner) -> None:
+    """A run whose submission is interrupted is cancelled, and is not waited for."""
+    with RayTaskRunner() as same_instance:
+        with pytest.raises(KeyboardInterrupt):
+            same_instance.submit(same, Interrupting())
+        assert same_instance.statistics().pending == 0
+    assert runner.submit(increment, 1).result() == 2
+
+
+def test_ray_admits_a_run_before_it_can_start(
+    runner: TaskRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is interrupted when Ray has been given a run knows of it, and stops it."""
+    submitted = RayRun.submitted
+    runs: list[RayRun[Any]] = []
+
+    def interrupted(run: RayRun[Any], *args: Any) -> None:  # noqa: ANN401 - whatever it takes
+        submitted(run, *args)
+        runs.append(run)
+        raise KeyboardInterrupt
+
+    with Gate() as gate:
+        monkeypatch.setattr(RayRun, "submitted", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            runner.submit(wait_at, gate.ticket, 1)
+        monkeypatch.undo()
+        assert isinstance(runs[0].wait(), Cancelled)
+    assert runner.submit(increment, 1).result() == 2
 
 
 def test_ray_names_the_part_that_cannot_be_pickled(runner: TaskRunner) -> None:

@@ -267,12 +267,10 @@ class RayRun(Future[R_co]):
 
     def _end(self, state: State[object], *, even_if_running: bool) -> bool:
         outcome_ref = self.outcome_ref
-        has_ended = True  # Unless it returns, and says otherwise.
         try:
-            has_ended = super()._end(state, even_if_running=even_if_running)
-            return has_ended
-        finally:
-            if has_ended:
+            return super()._end(state, even_if_running=even_if_running)
+        finally:  # Also if Ctrl-C comes while the callbacks are called.
+            if self.done():
                 # What goes on in Ray is stopped there.
                 if outcome_ref is not None and not self._has_ended and not self._fails_in_ray:
                     self._stop(outcome_ref)

@@ -122,4 +122,4 @@ class RayTaskRunner(TaskRunner):
 
     def _submit(self, item: WorkItem[R]) -> Future[R]:
         assert self._session is not None, "dispatch() refuses work while it is not started"
-        return self._session.submit(item)
+        return self._session.submit(item, self.admit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Final, TypeVar, final
 
@@ -43,9 +44,24 @@ class Session:
         self._connection: Final = connection
         self._functions: Final = ExportedFunctions()
 
-    def submit(self, item: WorkItem[R]) -> RayRun[R]:
-        """Have an item run, and return its future at once."""
+    def submit(self, item: WorkItem[R], admit: Callable[[Future[object]], object]) -> RayRun[R]:
+        """Have an item run, and return its future at once.
+
+        Args:
+            item: What to run.
+            admit: Told of the run before it can start.
+        """
         run: RayRun[R] = RayRun(item, self._connection, self._launch)
+        admit(run)
+        try:
+            self._bring(run, item)
+        except BaseException:  # Ctrl-C: nobody gets the run, and it may never end by itself.
+            run.cancel()
+            raise
+        return run
+
+    def _bring(self, run: RayRun[R], item: WorkItem[R]) -> None:
+        """Launch a run, now or when what it depends on is there or has ended."""
         strangers = [each for each in item.upstreams if not self._is_there(each)]
         strangers.extend(item.tolerated)  # To Ray, a failure is never a value.
         waiting = [each for each in strangers if not each.done()]
@@ -54,7 +70,7 @@ class Session:
                 run.set_final(failure)
             else:
                 self._launch(run, item)
-            return run
+            return
 
         def launch_elsewhere() -> None:
             # This is the thread in which some other runner's run has ended.
@@ -62,7 +78,6 @@ class Session:
             self._connection.helper.call_soon(launch)
 
         when_ready(item, launch_elsewhere, run.set_final, waiting)
-        return run
 
     def _is_there(self, future: Future[object]) -> bool:
         return isinstance(future, RayRun) and future.is_in(self._connection)
