@@ -7,7 +7,9 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from typing import TextIO
 
 import pytest
 
@@ -16,6 +18,7 @@ from anabranch.flows import (
     RunFormatter,
     SequentialTaskRunner,
     TaskRunner,
+    _logging,
     flow,
     task,
 )
@@ -191,3 +194,26 @@ def test_a_configured_root_logger_is_left_in_charge() -> None:
         timeout=50,
     )
     assert (done.stdout, done.stderr) == ("hello arthur\nhello ford\n", "")
+
+
+def test_flows_that_start_at_once_install_one_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads that start their first flow at the same time show each line once."""
+    root = logging.Logger("anabranch")
+    monkeypatch.setattr(_logging, "_root", root)
+    monkeypatch.setattr(logging.root, "handlers", [])
+    others = [threading.Thread(target=_logging.ensure_console_logging) for _ in range(3)]
+
+    class Slow(logging.StreamHandler[TextIO]):
+        """While this is made, the others come."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            for other in others:
+                if not other.ident:
+                    other.start()
+
+    monkeypatch.setattr(_logging, "_StandardErrorHandler", Slow)
+    _logging.ensure_console_logging()
+    for other in others:
+        other.join()
+    assert len(root.handlers) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from collections.abc import MutableMapping
 from typing import Any, Final, TextIO, final
 
@@ -16,6 +17,7 @@ flow_runs_logger: Final = logging.getLogger("anabranch.flow_runs")
 task_runs_logger: Final = logging.getLogger("anabranch.task_runs")
 
 _root: Final = logging.getLogger("anabranch")
+_installing: Final = threading.Lock()
 
 
 def log_flow_run(run: FlowRun, message: str, *args: object, level: int = logging.INFO) -> None:
@@ -137,9 +139,12 @@ def ensure_console_logging() -> None:
     """
     if _root.handlers or logging.root.handlers:
         return
-    if os.environ.get("ANABRANCH_LOGGING", "").lower() == "off":
-        _root.addHandler(logging.NullHandler())
-        return
-    _root.addHandler(_StandardErrorHandler())
-    if _root.level == logging.NOTSET:
-        _root.setLevel(logging.INFO)
+    with _installing:
+        if _root.handlers:  # Of a flow that started at the same time.
+            return
+        if os.environ.get("ANABRANCH_LOGGING", "").lower() == "off":
+            _root.addHandler(logging.NullHandler())
+            return
+        _root.addHandler(_StandardErrorHandler())
+        if _root.level == logging.NOTSET:
+            _root.setLevel(logging.INFO)
