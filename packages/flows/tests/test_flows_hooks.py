@@ -390,6 +390,31 @@ class TestFailures:
         go_on.set()
         assert "Abandoned hooks that are still running" in caplog.text
 
+    def test_hooks_belong_to_the_attempt_under_way(self) -> None:
+        """In each attempt of a flow, hooks of its runs find the runner of that attempt."""
+        ends: list[str] = []
+
+        @task
+        def made() -> None:
+            """Be submitted by a hook."""
+
+        def submit(*_: object) -> None:
+            try:
+                ends.append(made.submit().wait(30).name)  # type: ignore[union-attr]
+            finally:
+                called.release()
+
+        @flow(retries=1)
+        def body() -> None:
+            task(on_completion=submit)(lambda: None).submit()
+            called.acquire()
+            if flow_run.attempt == 1:
+                raise LookupError("once more")
+
+        called = threading.Semaphore(0)
+        body()
+        assert ends == ["Completed", "Completed"]
+
     def test_a_flow_ends_though_there_is_no_thread_for_its_hooks(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:

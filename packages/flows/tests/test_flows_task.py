@@ -262,6 +262,9 @@ class TestSubmitting:
         submit: Callable[..., object] = add.submit
         with pytest.raises(TypeError, match=r"add.submit\(wait_for=.*wait_for=\[first, second\]"):
             in_flow(lambda: submit(1, wait_for=value))
+        subflow: Callable[..., object] = flow(name="sub")(lambda: None).submit
+        with pytest.raises(TypeError, match=r"sub.submit\(wait_for=.*wait_for=\[first, second\]"):
+            in_flow(lambda: subflow(wait_for=value))
 
     def test_waiting_for_one_future(self) -> None:
         """`wait_for` may be a single future."""

@@ -24,7 +24,7 @@ from anabranch.flows._hooks import Hooks
 from anabranch.flows._names import docstring, flow_name, function_name
 from anabranch.flows._options import FlowOptions, check_options, retry_policy, time_limit
 from anabranch.flows._run_names import RunNamer
-from anabranch.flows._runnable import Async, Runnable, Sync, WaitFor
+from anabranch.flows._runnable import Async, Runnable, Sync, WaitFor, checked_wait_for
 from anabranch.flows._subflow import submit_flow
 from anabranch.flows._subflow_run import SubflowRun
 from anabranch.flows._task_function import TaskFunction, lookup
@@ -138,14 +138,14 @@ class BaseFlow(Runnable[P, R_co]):
         self,
         args: tuple[object, ...],
         kwargs: dict[str, object],
-        wait_for: WaitFor = (),
+        wait_for: tuple[Future[object], ...] = (),
         task_run: TaskRun | None = None,
     ) -> WorkItem[R_co]:
         """Check the arguments, and find the futures in them."""
         self._signature.check(args, kwargs)
         run = task_run or TaskRun("", self.name, self.name)
         item: WorkItem[R_co] = make_item(
-            self.function, args, kwargs, task_run=run, is_async=False, wait_for=tuple(wait_for)
+            self.function, args, kwargs, task_run=run, is_async=False, wait_for=wait_for
         )
         return item
 
@@ -237,6 +237,7 @@ class Flow(Sync[P, R_co], BaseFlow[P, R_co]):
         self, args: tuple[object, ...], kwargs: dict[str, object], wait_for: WaitFor
     ) -> Future[R_co]:
         self._signature.check(args, kwargs)
+        wait_for = checked_wait_for(self.name, wait_for)
         run = self._new_run(args, kwargs, is_submitted=True)
         future: SubflowRun[R_co] = SubflowRun(run)
         item = self._item(args, kwargs, wait_for, future.task_run)
@@ -301,6 +302,7 @@ class AsyncFlow(Async[P, R_co], BaseFlow[P, R_co]):
         self, args: tuple[object, ...], kwargs: dict[str, object], wait_for: WaitFor
     ) -> Future[R_co]:
         self._signature.check(args, kwargs)
+        wait_for = checked_wait_for(self.name, wait_for)
         run = self._new_run(args, kwargs, is_submitted=True)
         future: SubflowRun[R_co] = SubflowRun(run)
         item = self._item(args, kwargs, wait_for, future.task_run)

@@ -89,7 +89,7 @@ class ActiveFlowRun:
             self.runner = self.runner.duplicate()
             self.runner.backend = backend
             self.accounts = Accounts(self)
-            self.scope = self._new_scope(number)
+            self.scope = self.hooks.scope = self._new_scope(number)
         self._whole.nest(self.scope)
 
     def end_attempt(self) -> None:

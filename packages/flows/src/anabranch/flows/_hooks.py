@@ -223,6 +223,10 @@ class HookThread:
         run: The flow run; None outside any.
         scope: What the hooks find themselves in.
         backend: The event loop for async hooks.
+
+    Attributes:
+        backend: As given.
+        scope: As given; another one for each attempt of the flow run.
     """
 
     def __init__(
@@ -233,7 +237,7 @@ class HookThread:
     ) -> None:
         self.backend: Final = backend
         self._run: Final = run
-        self._scope: Final = scope
+        self.scope = scope
         self._calls: Final[queue.SimpleQueue[Callable[[], None] | None]] = queue.SimpleQueue()
         self._lock: Final = threading.Lock()
         # Each follows a run: its last callbacks may come after the flow has joined it.
@@ -271,8 +275,8 @@ class HookThread:
                 self._thread = thread
 
     def _main(self) -> None:
-        current_scope.set(self._scope)
         while (call := self._calls.get()) is not None:
+            current_scope.set(self.scope)
             call()
             del call  # An idle thread keeps nothing alive.
             self._one_less()

@@ -31,6 +31,27 @@ Each: TypeAlias = Iterable[T | Future[T]] | Future[Iterable[T]] | unmapped[T]
 WaitFor: TypeAlias = Iterable[Future[object]]
 
 
+def checked_wait_for(name: str, wait_for: object) -> tuple[Future[object], ...]:
+    """Return what a run is to wait for.
+
+    Args:
+        name: What errors call the task or the flow.
+        wait_for: What `submit` was given.
+
+    Raises:
+        TypeError: It is no futures.
+    """
+    futures = (wait_for,) if isinstance(wait_for, Future) else wait_for
+    if isinstance(futures, Iterable) and not isinstance(futures, str):
+        found = tuple(futures)
+        if all(isinstance(each, Future) for each in found):
+            return found
+    raise TypeError(
+        f"{name}.submit(wait_for={wait_for!r}): give the futures to wait for, as in "
+        "wait_for=[first, second]"
+    )
+
+
 class Runnable(abc.ABC, Generic[P, R_co]):
     """What can be called and submitted: a task or a flow."""
 

@@ -6,7 +6,7 @@ import functools
 import inspect
 import itertools
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import (
     Any,
@@ -30,7 +30,7 @@ from anabranch.flows._names import docstring, function_name, task_key
 from anabranch.flows._options import TaskOptions, check_options, retry_policy, time_limit
 from anabranch.flows._printing import prints_are_logged
 from anabranch.flows._run_names import RunNamer
-from anabranch.flows._runnable import Async, Sync, WaitFor
+from anabranch.flows._runnable import Async, Sync, WaitFor, checked_wait_for
 from anabranch.flows._tag_limits import (
     call_within_limits,
     call_within_limits_async,
@@ -157,7 +157,7 @@ class BaseTask(Mappable[P, R_co]):
         self, args: tuple[object, ...], kwargs: dict[str, object], wait_for: WaitFor
     ) -> Future[R_co]:
         self._signature.check(args, kwargs)
-        wait_for = _futures(self.name, wait_for)
+        wait_for = checked_wait_for(self.name, wait_for)
         scope = current_scope.get()
         if scope is None or scope.runner is None:
             raise self._not_submittable(scope)
@@ -396,9 +396,7 @@ class AsyncTask(Async[P, R_co], BaseTask[P, R_co]):
         if self._hooks is not None:
             await self._hooks.call_async(self, item.task_run, Running())
         runner = None if scope is None else scope.runner
-        return await run_item_async(
-            item, runner, progress=partial(self._note_progress_async, item)
-        )
+        return await run_item_async(item, runner, progress=partial(self._note_progress_async, item))
 
     async def _note_progress_async(self, item: WorkItem[R_co], state: Running | Retrying) -> None:
         _log_retry(item.task_run, item.flow_run, state)
@@ -431,15 +429,3 @@ def _note_end(item: WorkItem[R], scope: RunScope | None, state: State[object]) -
     accounts = accounts_of(scope)
     if accounts is not None:
         accounts.note_end(item.task_run, state)
-
-
-def _futures(name: str, wait_for: object) -> tuple[Future[object], ...]:
-    futures = (wait_for,) if isinstance(wait_for, Future) else wait_for
-    if isinstance(futures, Iterable) and not isinstance(futures, str):
-        found = tuple(futures)
-        if all(isinstance(each, Future) for each in found):
-            return found
-    raise TypeError(
-        f"{name}.submit(wait_for={wait_for!r}): give the futures to wait for, as in "
-        "wait_for=[first, second]"
-    )
