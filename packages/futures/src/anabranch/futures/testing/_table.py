@@ -20,6 +20,6 @@ BEHAVIOURS: Final[tuple[Behaviour, ...]] = (
     *_attempts.ROWS,
     *_progress.ROWS,
     *_waiting.ROWS,
-    *_nested.ROWS,
     *_starting.ROWS,
+    *_nested.ROWS,  # The last of them leaves the runner, and with it a cluster.
 )
