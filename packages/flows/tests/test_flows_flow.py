@@ -27,6 +27,7 @@ from anabranch.flows import (
     UpstreamFailedError,
     flow,
     lift,
+    quote,
     task,
 )
 from anabranch.futures import NotSubmittableError, RunnerNotStartedError, TaskRun
@@ -678,3 +679,32 @@ class TestDecorating:
         assert pickle.loads(pickle.dumps(adding)) is adding
         copy = pickle.loads(pickle.dumps(adding.with_options(name="other")))
         assert (copy.name, copy(1)) == ("other", 2)
+
+
+def test_what_a_subflow_waits_for_is_begun_however_many_wait_for_the_subflow() -> None:
+    """A run that a submitted subflow waits for is begun though many of its runner wait already."""
+    waiting = threading.Semaphore(0)
+    wanted: list[Future[int]] = []
+    go = threading.Event()
+
+    @flow(task_runner=SequentialTaskRunner())
+    def inner() -> int:
+        go.wait()
+        return wanted[0].result()
+
+    @task
+    def wait_for(beside: list[Future[int]]) -> int:
+        waiting.release()
+        return beside[0].result()
+
+    @flow(task_runner=ConcurrentTaskRunner(max_workers=1))
+    def outer() -> int:
+        beside = [inner.submit()]
+        runs = [wait_for.submit(quote(beside)) for _ in range(17)]
+        for _ in runs:
+            assert waiting.acquire(timeout=10)
+        wanted.append(add.submit(1))
+        go.set()
+        return sum(run.result(timeout=10) for run in runs)
+
+    assert outer() == 17

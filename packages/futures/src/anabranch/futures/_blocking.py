@@ -136,6 +136,7 @@ def wait_for_end(future: Future[object], timeout: float | None = None) -> None:
 def _wait(future: Future[object], timeout: float | None) -> None:
     section = this_thread.section
     if section is None:
+        future.awaited()
         future.park(timeout)
     else:
         section.wait(future, timeout)

@@ -161,8 +161,9 @@ class Executor:
         if item is None or (attempt := run.claim()) is None:
             return
         variables = item.variables or contextvars.copy_context()
-        if attempt.time_limit is not None:
-            # A thread that was given up at an earlier attempt may still be in there.
+        if attempt.time_limit is not None or item.retry.retries:
+            # Each attempt begins with what was there at first; and a thread that was given up at an
+            # earlier one may still be in there.
             variables = variables.copy()
         # Not kept in this frame: a failure's traceback leads back here, and would be a cycle.
         run.attempt_ended(attempt, variables.run(self._make_attempt, run, item, attempt))
