@@ -16,6 +16,12 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return name
 
 
+@pytest.fixture
+def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give what cannot be stopped no time to end by itself when it is left in a hurry."""
+    monkeypatch.setattr("anabranch.futures._scope._GRACE", 0.001)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _children_import_what_we_import(pytestconfig: pytest.Config) -> Iterator[None]:
     """Let examples and cluster workers import the sources, whatever folder they start in.

@@ -73,6 +73,7 @@ def test_a_failure_outlives_its_flow() -> None:
     assert isinstance(state.exception, LookupError)
 
 
+@pytest.mark.usefixtures("no_grace")
 @pytest.mark.parametrize("way_out", ["an error", "an exit", "a time-out"])
 def test_no_future_of_an_ended_flow_is_pending(way_out: str) -> None:
     """However a flow ends, each of its runs has ended with it, even one whose thread is stuck."""

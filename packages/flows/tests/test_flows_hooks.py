@@ -341,10 +341,11 @@ class TestFailures:
         assert len(recorder.calls) == 1
         assert f"were ended by {error.__name__}()" in caplog.text
 
+    @pytest.mark.usefixtures("no_grace")
     def test_a_hook_that_hangs_is_abandoned_in_a_hurry(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A flow that is left by Ctrl-C does not wait for hooks longer than half a second."""
+        """A flow that is left by Ctrl-C does not wait for hooks for long."""
         caplog.set_level(logging.WARNING, logger="anabranch")
         called, go_on = threading.Event(), threading.Event()
 
@@ -365,6 +366,7 @@ class TestFailures:
         go_on.set()
         assert "Abandoned hooks that are still running" in caplog.text
 
+    @pytest.mark.usefixtures("no_grace")
     @pytest.mark.anyio
     async def test_an_async_flow_abandons_them_as_well(
         self, caplog: pytest.LogCaptureFixture

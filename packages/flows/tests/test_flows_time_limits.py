@@ -394,6 +394,7 @@ def test_the_join_of_a_flow_is_within_its_time(clock: VirtualClock) -> None:
     assert clock.now() == 60
 
 
+@pytest.mark.usefixtures("no_grace")
 def test_a_slow_flow_leaves_its_stuck_threads_behind(
     clock: VirtualClock, stuck: Stuck, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -512,6 +513,7 @@ async def test_a_shield_is_waited_for() -> None:
         assert clock.now() == HOUR
 
 
+@pytest.mark.usefixtures("no_grace")
 @pytest.mark.anyio
 async def test_an_async_flow_leaves_its_stuck_threads_behind(stuck: Stuck) -> None:
     """An async flow that is out of time does not wait for the thread of a sync task."""

@@ -202,6 +202,7 @@ def test_a_wait_that_would_never_end() -> None:
     assert isinstance(run.state, Cancelled)
 
 
+@pytest.mark.usefixtures("no_grace")
 @pytest.mark.anyio
 async def test_an_error_comes_out_of_a_cancelled_join() -> None:
     """Cancelled while it joins for having failed, a scope is left by its own error."""

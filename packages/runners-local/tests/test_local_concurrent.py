@@ -401,6 +401,7 @@ def test_system_exit_in_a_task_ends_no_thread() -> None:
         assert outcome(runner.submit(add, 1)) == 1
 
 
+@pytest.mark.usefixtures("no_grace")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_stuck_thread_is_abandoned_when_left_by_ctrl_c(
     backend: Backend, caplog: pytest.LogCaptureFixture

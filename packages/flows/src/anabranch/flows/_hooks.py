@@ -30,7 +30,7 @@ from anabranch.futures import (
     TaskRun,
     Unfinished,
 )
-from anabranch.futures.runner import LoopThread, RunScope, current_scope
+from anabranch.futures.runner import LoopThread, RunScope, current_scope, grace
 
 #: Called with the task, the run and the state that it ended in; it may be async.
 TaskHook: TypeAlias = Callable[[Any, TaskRun, State[Any]], object]
@@ -57,9 +57,6 @@ _OPTION_OF: Final = {
 
 #: The options that take hooks.
 HOOK_OPTIONS: Final = frozenset(_OPTION_OF.values())
-
-#: How long hooks may go on when their flow is left in a hurry, in seconds.
-_GRACE: Final = 0.5
 
 
 def checked_hooks(kind: str, option: str, hooks: object) -> tuple[object, ...]:
@@ -309,9 +306,9 @@ class HookThread:
         """
         self._close()
         try:
-            ended = self._end.join(_GRACE if in_a_hurry else None)
+            ended = self._end.join(grace() if in_a_hurry else None)
         except BaseException:  # Ctrl-C while it waits.
-            if self._end.join(_GRACE) is None:
+            if self._end.join(grace()) is None:
                 self._warn()
             raise
         if ended is None:
@@ -328,7 +325,7 @@ class HookThread:
         finally:
             if not self._end.done():
                 with anyio.CancelScope(shield=True):
-                    await self._end.wait_async(_GRACE)
+                    await self._end.wait_async(grace())
                 if not self._end.done():
                     self._warn()
 

@@ -26,7 +26,7 @@ from anabranch.futures._exceptions import (
 from anabranch.futures._future import Future
 from anabranch.futures._hosting import RunnerHost
 from anabranch.futures._retries import NO_RETRIES, RetryPolicy
-from anabranch.futures._scope import GRACE, current_scope
+from anabranch.futures._scope import current_scope, grace
 from anabranch.futures._signature import signature_of
 from anabranch.futures._states import Cancelled
 from anabranch.futures._unwrapping import unwrapped
@@ -294,7 +294,7 @@ class TaskRunner(abc.ABC):
         self._cancel_all()
         with anyio.CancelScope(shield=True) as scope:
             if in_a_hurry:
-                scope.deadline = anyio.current_time() + GRACE
+                scope.deadline = anyio.current_time() + grace()
             await self._join()
         for future in list(self._unfinished):
             if future.abandon(Cancelled(message="The run could not be stopped.")):

@@ -23,14 +23,21 @@ if TYPE_CHECKING:
     from anabranch.futures._work import RunContext
 
 
-#: How long running threads are waited for when what they belong to is left in a hurry (by Ctrl-C,
-#: or because what surrounds it was cancelled), in seconds.
-GRACE: Final = 0.5
+_GRACE: Final = 0.5
 
 _NOT_STOPPED: Final = "The run could not be stopped."
 
 #: A function, and what it was called with.
 FunctionCall: TypeAlias = "tuple[Callable[..., object], tuple[object, ...], Mapping[str, object]]"
+
+
+def grace() -> float:
+    """For runners and engines: how long to wait for what cannot be stopped, in seconds.
+
+    That is for running threads, when what they belong to is left in a hurry: by Ctrl-C, or because
+    what surrounds it was cancelled.
+    """
+    return _GRACE
 
 
 class ScopeOwner(Protocol):
@@ -222,13 +229,9 @@ class RunScope:
             # The error that this is left by says more, and whatever cancelled it is heard again at
             # the next await.
 
-    def join_or_abandon(self, grace: float = GRACE) -> None:
-        """Block until every child has ended, or those that are left cannot be stopped.
-
-        Args:
-            grace: How long to wait for them, in seconds.
-        """
-        deadline = time.monotonic() + grace
+    def join_or_abandon(self) -> None:
+        """Block until every child has ended, or the time of grace is over, and give up the rest."""
+        deadline = time.monotonic() + grace()
         # Whoever is in a hurry is a human: a test's clock might stand still for what is stuck.
         token = current_clock.set(SYSTEM_CLOCK)
         try:
@@ -246,9 +249,9 @@ class RunScope:
         for scope in list(self._nested):
             scope._join_until(deadline)
 
-    async def join_or_abandon_async(self, grace: float = GRACE) -> None:
+    async def join_or_abandon_async(self) -> None:
         """`join_or_abandon`, in an event loop; not to be cancelled."""
-        with anyio.CancelScope(shield=True, deadline=anyio.current_time() + grace):
+        with anyio.CancelScope(shield=True, deadline=anyio.current_time() + grace()):
             await self.join_async()
         self._abandon_rest()
 

@@ -62,7 +62,7 @@ from anabranch.futures._publish import publish
 from anabranch.futures._remote import Packed, RunError, Shipment, Slot, pack, run_shipment
 from anabranch.futures._retries import NO_RETRIES, check_time_limit
 from anabranch.futures._runner import make_item
-from anabranch.futures._scope import GRACE, RunScope, ScopeOwner, current_scope
+from anabranch.futures._scope import RunScope, ScopeOwner, current_scope, grace
 from anabranch.futures._signature import CallSignature
 from anabranch.futures._states import FINAL_STATES, StoredValue, describe, root_cause
 from anabranch.futures._time_limits import TimeLimiter, limit_by_thread, limited_async
@@ -71,7 +71,6 @@ from anabranch.futures._work import Listener, is_async_function, new_run_id
 
 __all__ = [
     "FINAL_STATES",
-    "GRACE",
     "LOOK_INSIDE",
     "NO_RETRIES",
     "SYSTEM_CLOCK",
@@ -113,6 +112,7 @@ __all__ = [
     "describe",
     "failure_behind",
     "find_unpicklable",
+    "grace",
     "held_clock",
     "in_task",
     "is_async_function",
