@@ -31,7 +31,7 @@ from anabranch.futures.runner import NO_RETRIES, RunScope, current_scope, run_it
 R = TypeVar("R")
 
 #: How long to wait for a run that a broken runner has lost, in seconds.
-LOST = 0.05
+LOST = 0.02
 
 
 class BentTaskRunner(TaskRunner):

@@ -166,6 +166,7 @@ def run_script(**environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_script_shows_the_log_on_standard_error() -> None:
     """A script that configures nothing shows what its flows do, beside what they print."""
     done = run_script()
@@ -176,12 +177,14 @@ def test_a_script_shows_the_log_on_standard_error() -> None:
     assert all(re.fullmatch(line, each) for each in shown)
 
 
+@pytest.mark.slow
 def test_the_log_can_be_turned_off() -> None:
     """ANABRANCH_LOGGING=off leaves only what the tasks print."""
     done = run_script(ANABRANCH_LOGGING="off")
     assert (done.stdout, done.stderr) == ("hello arthur\nhello ford\n", "")
 
 
+@pytest.mark.slow
 def test_a_configured_root_logger_is_left_in_charge() -> None:
     """Where the application has configured logging, no handler is added."""
     configured = "import logging; logging.basicConfig(level='ERROR')\n"

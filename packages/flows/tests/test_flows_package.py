@@ -26,6 +26,7 @@ def test_public_objects_say_where_they_are_imported_from() -> None:
         assert "._" not in str(module), name
 
 
+@pytest.mark.slow
 def test_importing_flows_imports_nothing_heavy() -> None:
     """Importing the flows brings neither Dask nor Ray nor what they bring, nor coolname."""
     code = (

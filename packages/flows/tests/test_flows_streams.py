@@ -132,20 +132,20 @@ class TestResults:
         """`imap` gives the results in the order of the inputs, and then ends."""
 
         def body() -> list[int]:
-            stream = stream_of("imap", work, range(50), max_pending=7)
+            stream = stream_of("imap", work, range(20), max_pending=7)
             results = list(stream)
             assert list(stream) == [], "it has ended"
             return results
 
-        assert in_flow(body, runner) == [2 * x for x in range(50)]
+        assert in_flow(body, runner) == [2 * x for x in range(20)]
 
     def test_all_results_come_in_some_order(self, runner: type[TaskRunner], work: object) -> None:
         """`imap_unordered` gives every result once."""
 
         def body() -> list[int]:
-            return sorted(stream_of("imap_unordered", work, range(50), max_pending=7))
+            return sorted(stream_of("imap_unordered", work, range(20), max_pending=7))
 
-        assert in_flow(body, runner) == [2 * x for x in range(50)]
+        assert in_flow(body, runner) == [2 * x for x in range(20)]
 
     @pytest.mark.anyio
     @pytest.mark.parametrize("method", METHODS)
@@ -156,9 +156,9 @@ class TestResults:
 
         @flow(task_runner=runner)
         async def body() -> list[int]:
-            return [x async for x in stream_of(method, work, range(50), max_pending=7)]
+            return [x async for x in stream_of(method, work, range(20), max_pending=7)]
 
-        assert sorted(await body()) == [2 * x for x in range(50)]
+        assert sorted(await body()) == [2 * x for x in range(20)]
 
 
 def test_unordered_results_come_as_the_runs_end() -> None:
@@ -657,9 +657,9 @@ class TestInTasks:
             return 1 + sum(children)
 
         def body() -> list[int]:
-            return sorted(stream_of(method, parent, [3] * 4, max_pending=max_pending))
+            return sorted(stream_of(method, parent, [2] * 3, max_pending=max_pending))
 
-        assert in_flow(body, runner) == [40] * 4
+        assert in_flow(body, runner) == [13] * 3
 
     @pytest.mark.anyio
     async def test_streams_in_the_tasks_of_async_flows(

@@ -256,7 +256,7 @@ class TestWaiting:
 
         @flow(task_runner=runner)
         def work() -> None:
-            gather([each.submit(at_work) for _ in range(20)]).result()
+            gather([each.submit(at_work) for _ in range(8)]).result()
 
         work()
         assert at_work.most == 1
@@ -271,7 +271,7 @@ class TestWaiting:
 
         @flow(task_runner=runner)
         async def work() -> None:
-            await gather([each.submit(at_work) for _ in range(20)])
+            await gather([each.submit(at_work) for _ in range(8)])
 
         await work()
         assert at_work.most == 1
@@ -288,7 +288,7 @@ class TestWaiting:
 
         @flow(task_runner=ConcurrentTaskRunner(max_workers=2))
         def work() -> None:
-            for _ in range(300):
+            for _ in range(100):
                 count_and_wait.submit()
 
         work()

@@ -259,6 +259,7 @@ def test_the_public_names_are_there_and_documented() -> None:
             assert "._" not in thing.__module__, name
 
 
+@pytest.mark.slow
 def test_the_kit_does_without_pytest() -> None:
     """Neither the flows nor their testing kit import pytest; only the fixtures do."""
     code = (

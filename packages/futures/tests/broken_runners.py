@@ -45,7 +45,7 @@ from anabranch.futures.runner import (
 R = TypeVar("R")
 
 #: How long to wait for a run that a broken runner has lost, in seconds.
-LOST = 0.05
+LOST = 0.02
 
 
 # ---------------------------------------------------------------------------- changed items

@@ -169,7 +169,7 @@ def _containers(children: st.SearchStrategy[object]) -> st.SearchStrategy[object
 
 
 #: The same examples each time, so that a failure is everybody's.
-EXAMPLES = settings(max_examples=40, derandomize=True, deadline=None)
+EXAMPLES = settings(max_examples=25, derandomize=True, deadline=None)
 
 BLUEPRINTS: st.SearchStrategy[object] = st.recursive(LEAVES | SETS, _containers, max_leaves=12)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from anabranch.futures import (
@@ -71,6 +71,7 @@ ACTIONS: dict[str, tuple[Callable[[Future[int]], bool], set[str], str]] = {
 }
 
 
+@settings(max_examples=40)
 @given(st.lists(st.sampled_from(sorted(ACTIONS)), max_size=12))
 @example(["set_running", "set_retrying"] * 2 + ["set_final"])
 def test_whatever_is_done_to_a_run_its_history_is_legal(actions: list[str]) -> None:
@@ -93,6 +94,7 @@ def test_whatever_is_done_to_a_run_its_history_is_legal(actions: list[str]) -> N
     ]
 
 
+@settings(max_examples=40)
 @given(st.lists(st.sampled_from(sorted(ACTIONS)), min_size=2, max_size=8))
 def test_whoever_acts_at_the_same_time_the_history_is_legal(actions: list[str]) -> None:
     """However the acts of several threads fall together, no history comes about that cannot be."""

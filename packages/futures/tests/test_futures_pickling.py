@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anabranch.futures import Failed, TaskRun
@@ -209,6 +209,7 @@ def _plant(value: object, step: tuple[str, int]) -> object:
             return Case(value)
 
 
+@settings(max_examples=30)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["list", "tuple", "dict", "record", "case"]), st.integers(0, 9)),

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Never
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anabranch.futures import (
@@ -126,12 +126,14 @@ def test_time_limits_are_more_than_nothing() -> None:
 # ------------------------------------------------------------------------- delays
 
 
+@settings(max_examples=30)
 @given(seconds, st.integers(1, 1000))
 def test_one_delay_is_for_all(delay: float, retry: int) -> None:
     """A number is the delay before every retry."""
     assert RetryPolicy(1, delay).delay_before(retry) == delay
 
 
+@settings(max_examples=30)
 @given(st.lists(seconds, min_size=1, max_size=5), st.integers(1, 20))
 def test_the_last_delay_is_for_all_that_follow(delays: list[float], retry: int) -> None:
     """A list gives each retry its own delay, and its last one those beyond its end."""
@@ -156,6 +158,7 @@ def test_a_callable_may_say_nonsense(given_back: float, error: type[Exception], 
         RetryPolicy(9, lambda _: given_back).delay_before(7)
 
 
+@settings(max_examples=30)
 @given(seconds, st.floats(min_value=0, max_value=10))
 def test_jitter_stretches_a_delay(delay: float, jitter: float) -> None:
     """A delay with jitter is at least the delay, and at most 1 + jitter times that."""
@@ -178,6 +181,7 @@ def test_backoff_doubles() -> None:
     assert exponential_backoff(0)(10**9) == 0
 
 
+@settings(max_examples=30)
 @given(st.floats(0, 1e6), st.floats(1, 1e6), st.floats(0, 1e9), st.lists(st.integers(1, 10_000)))
 def test_backoff_grows_up_to_its_maximum(
     base: float, factor: float, maximum: float, retries: list[int]
@@ -258,6 +262,7 @@ def test_a_run_is_attempted_once() -> None:
         assert ending(steps, state) is state
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 6), st.integers(0, 8))
 def test_the_budget_is_one_more_than_the_retries(retries: int, failures: int) -> None:
     """A run that fails so often is attempted until it completes, or ``retries + 1`` times."""

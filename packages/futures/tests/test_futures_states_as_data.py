@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anabranch.futures import (
@@ -187,6 +187,7 @@ states: Any = st.one_of(
 )
 
 
+@settings(max_examples=30)
 @given(states)
 def test_every_state_can_be_written_as_json(state: State[object] | Unfinished) -> None:
     """Whatever is in a state, its dict can be written and read, and says the same."""
@@ -202,12 +203,14 @@ def test_every_state_can_be_written_as_json(state: State[object] | Unfinished) -
     assert ("cause" in found) is state.is_upstream_failed()
 
 
+@settings(max_examples=30)
 @given(states)
 def test_every_state_can_be_printed(state: State[object] | Unfinished) -> None:
     """Whatever is in a state, its text is its name and its message."""
     assert str(state) == f"{state.name}({repr(state.message) if state.message else ''})"
 
 
+@settings(max_examples=30)
 @given(states)
 def test_every_state_survives_pickling(state: State[object] | Unfinished) -> None:
     """A state whose content survives pickling does so too, and says the same afterwards."""

@@ -10,25 +10,30 @@ from anabranch.futures import Backend, TaskRunner
 from anabranch.futures.testing import BEHAVIOURS, Behaviour, Subject, judge
 from anabranch.runners.local import ConcurrentTaskRunner, SequentialTaskRunner
 
-SUBJECTS: list[tuple[type[TaskRunner], Backend]] = [
-    (SequentialTaskRunner, "trio"),
-    (SequentialTaskRunner, "asyncio"),
-    (ConcurrentTaskRunner, "trio"),
-    (ConcurrentTaskRunner, "asyncio"),
+#: Each runner and each loop once; the other pairs take the table's time again.
+SUBJECTS = [
+    pytest.param((SequentialTaskRunner, "trio"), id="SequentialTaskRunner on trio"),
+    pytest.param((ConcurrentTaskRunner, "asyncio"), id="ConcurrentTaskRunner on asyncio"),
+    pytest.param(
+        (SequentialTaskRunner, "asyncio"),
+        id="SequentialTaskRunner on asyncio",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        (ConcurrentTaskRunner, "trio"), id="ConcurrentTaskRunner on trio", marks=pytest.mark.slow
+    ),
 ]
 
 
-@pytest.fixture(
-    scope="module",
-    params=SUBJECTS,
-    ids=lambda subject: f"{subject[0].__name__} on {subject[1]}",
-)
+@pytest.fixture(scope="module", params=SUBJECTS)
 def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     """Start each runner once for the whole table."""
+    kind: type[TaskRunner]
+    backend: Backend
     kind, backend = request.param
 
     def make() -> TaskRunner:
-        runner: TaskRunner = kind()
+        runner = kind()
         runner.backend = backend
         return runner
 
