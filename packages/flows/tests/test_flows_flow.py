@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import pickle
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 
 import anyio
@@ -708,3 +710,61 @@ def test_what_a_subflow_waits_for_is_begun_however_many_wait_for_the_subflow() -
         return sum(run.result(timeout=10) for run in runs)
 
     assert outer() == 17
+
+
+class Value:
+    """Something to hold on to."""
+
+
+@contextlib.contextmanager
+def no_collections() -> Iterator[None]:
+    """Have nothing let go of by the garbage collector."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def test_a_finished_flow_keeps_nothing() -> None:
+    """What a flow was called with, and what it returned, is let go of without a collection."""
+
+    @flow
+    def passing(value: Value) -> list[Value]:
+        return [value]
+
+    @flow
+    async def passing_async(value: Value) -> list[Value]:
+        return [value]
+
+    @flow
+    def submitting(value: Value) -> int:
+        return len(passing.submit(value).result())
+
+    with no_collections():
+        value = Value()
+        there = weakref.ref(value)
+        passing(value)
+        anyio.run(passing_async, value)
+        submitting(value)
+        assert passing.run(value).result() == [value]
+        del value
+        assert there() is None
+
+
+def test_a_failed_direct_call_keeps_nothing() -> None:
+    """What was in the frames of a task that failed is let go of with its exception."""
+    there: list[weakref.ref[Value]] = []
+
+    @task
+    def failing() -> None:
+        value = Value()
+        there.append(weakref.ref(value))
+        raise LookupError("gone")
+
+    with no_collections():
+        failing.run()
+        with contextlib.suppress(LookupError):
+            failing()
+        assert [each() for each in there] == [None, None]

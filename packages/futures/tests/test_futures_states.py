@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import pickle
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, timedelta
@@ -333,3 +336,26 @@ def test_unfinished_states_survive_pickling(state: Unfinished) -> None:
     copy = pickle.loads(pickle.dumps(state))
     assert type(copy) is type(state)
     assert copy.timestamp == state.timestamp
+
+
+def test_raising_a_failure_makes_no_cycle() -> None:
+    """An exception that `result` has raised is let go of with its state, without a collection."""
+
+    class Gone(LookupError):
+        """One that can be watched."""
+
+    there: list[weakref.ref[Gone]] = []
+
+    def failed() -> Failed[object]:
+        error = Gone("gone")
+        there.append(weakref.ref(error))
+        return Failed(error)
+
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(Gone):
+            failed().result()
+        assert there[0]() is None
+    finally:
+        gc.enable()

@@ -226,12 +226,15 @@ class Flow(Sync[P, R_co], BaseFlow[P, R_co]):
             else:
                 tell_start(self, self._hooks, run)
 
-        with terminable(), held_clock(), followed(self, self._hooks, run), run.accounted():
-            tell_start(self, self._hooks, run)
-            args, kwargs = self._validated(args, kwargs)
-            body = partial(self._call, run, args, kwargs)
-            run.state = drive_flow(run, body, self._retry, self._time_limit, progress)
-        return cast("State[R_co]", run.state)
+        try:
+            with terminable(), held_clock(), followed(self, self._hooks, run), run.accounted():
+                tell_start(self, self._hooks, run)
+                args, kwargs = self._validated(args, kwargs)
+                body = partial(self._call, run, args, kwargs)
+                run.state = drive_flow(run, body, self._retry, self._time_limit, progress)
+            return cast("State[R_co]", run.state)
+        finally:
+            run.let_go()
 
     def _submit(
         self, args: tuple[object, ...], kwargs: dict[str, object], wait_for: WaitFor
@@ -284,19 +287,22 @@ class AsyncFlow(Async[P, R_co], BaseFlow[P, R_co]):
             else:
                 await tell_start_async(self, self._hooks, run)
 
-        with terminable_async(), watched_loop():
-            async with followed_async(self, self._hooks, run):
-                with run.accounted():
-                    await tell_start_async(self, self._hooks, run)
-                    args, kwargs = self._validated(args, kwargs)
-                    body = cast(
-                        "Callable[[], Coroutine[Any, Any, object]]",
-                        partial(self._call, run, args, kwargs),
-                    )
-                    run.state = await drive_flow_async(
-                        run, body, self._retry, self._time_limit, progress
-                    )
-        return cast("State[R_co]", run.state)
+        try:
+            with terminable_async(), watched_loop():
+                async with followed_async(self, self._hooks, run):
+                    with run.accounted():
+                        await tell_start_async(self, self._hooks, run)
+                        args, kwargs = self._validated(args, kwargs)
+                        body = cast(
+                            "Callable[[], Coroutine[Any, Any, object]]",
+                            partial(self._call, run, args, kwargs),
+                        )
+                        run.state = await drive_flow_async(
+                            run, body, self._retry, self._time_limit, progress
+                        )
+            return cast("State[R_co]", run.state)
+        finally:
+            run.let_go()
 
     def _submit(
         self, args: tuple[object, ...], kwargs: dict[str, object], wait_for: WaitFor

@@ -115,7 +115,7 @@ def follow_unstarted(
 
     def ended(future: Future[object]) -> None:
         state = future.final_state()
-        never_started = run.state is None
+        never_started = not run.has_ended
         call = partial(hooks.call_apart, flow, run.flow_run, state, thread.backend)
         thread.put(call if never_started else None)
 

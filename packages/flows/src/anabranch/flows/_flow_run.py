@@ -43,7 +43,8 @@ class ActiveFlowRun:
         hooks: Calls the hooks of submitted runs.
         parent: The flow run that called this one; None if there is none in this process.
         is_submitted: Whether it runs beside the flow that called it, in a thread of its own.
-        state: The state that the run has ended in; None until then.
+        state: The state that the run has ended in; None until then, and once it was let go of.
+        has_ended: Whether the run has ended.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class ActiveFlowRun:
         self.scope = self._new_scope(attempt=1)
         self.hooks: Final = HookThread(self.flow_run, self.scope, runner.backend)
         self.state: State[object] | None = None
+        self.has_ended = False
         self._surrounding: Final = current_scope.get()
         self._parent_accounts: Final = accounts_of(self._surrounding)
         self.parent: Final = owner_of(self._surrounding)
@@ -157,9 +159,17 @@ class ActiveFlowRun:
             if surrounding is not None:
                 surrounding.unnest(self._whole)
             if self.state is not None:
+                self.has_ended = True
                 self._log_end(self.state)
                 if self._parent_accounts is not None and not self.is_submitted:
                     self._parent_accounts.note_subflow_end(self.state)
+
+    def let_go(self) -> None:
+        """Let go of what the run was called with and has returned: those who hold it own it.
+
+        The run and its scopes refer to each other, so they stay until there is a collection.
+        """
+        self.state = self.scope.call = None
 
     def _ended_by(self, error: BaseException) -> State[object]:
         message = f"The flow run was ended by {describe(error)}"

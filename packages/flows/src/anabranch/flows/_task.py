@@ -308,16 +308,20 @@ class Task(Sync[P, R_co], BaseTask[P, R_co]):
         for upstream in (*item.upstreams, *item.tolerated):
             upstream.join()
         state: State[R_co] = upstream_failure(item) or call_within_limits(
-            item.task_run, functools.partial(self._execute, item, scope)
+            item.task_run, partial(self._execute, item, scope)
         )
-        _note_end(item, scope, state)
-        self._tell(item, state, scope)
-        if isinstance(state, Crashed) and not isinstance(state.exception, Exception):
-            raise state.exception  # Ctrl-C or SystemExit: the caller's own thread was meant.
-        return state
+        try:
+            _note_end(item, scope, state)
+            self._tell(item, state, scope)
+            if isinstance(state, Crashed) and not isinstance(state.exception, Exception):
+                raise state.exception  # Ctrl-C or SystemExit: the caller's own thread was meant.
+            return state
+        finally:
+            del state  # Its exception refers to this frame, and would be a cycle.
 
     def _execute(self, item: WorkItem[R_co], scope: RunScope | None) -> State[R_co]:
-        self._tell(item, Running(), scope)
+        if self._hooks is not None:
+            self._tell(item, Running(), scope)
         runner = None if scope is None else scope.runner
         return run_item(
             item, runner, progress=lambda state: self._note_progress(item, state, scope)
@@ -382,7 +386,7 @@ class AsyncTask(Async[P, R_co], BaseTask[P, R_co]):
             if (failure := upstream_failure(item)) is not None:
                 state = failure
             else:
-                execute = functools.partial(self._execute, item, scope)
+                execute = partial(self._execute, item, scope)
                 state = await call_within_limits_async(item.task_run, execute)
         finally:
             _note_end(item, scope, state)

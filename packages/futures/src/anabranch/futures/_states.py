@@ -279,9 +279,12 @@ class _Unsuccessful(_State):
             raise_on_failure: Whether to raise the exception; if false, it is returned.
         """
         error = self.exception
-        if raise_on_failure:
+        if not raise_on_failure:
+            return error
+        try:
             raise error.with_traceback(self._traceback())
-        return error
+        finally:
+            del self, error  # They refer to the traceback, and so to this frame: a cycle.
 
     def as_dict(self) -> StateDict:
         """Return what the state says of the run, as JSON takes it; it never fails."""
