@@ -201,6 +201,9 @@ def test_what_was_submitted_is_cancelled() -> None:
     """Pending runs are cancelled, hooks are told, and clean-up is done on the way out."""
     script = """
 @task
+async def wait_quietly():
+    await anyio.sleep_forever()
+@task
 def never_called(_):
     say("called")
 def told(flow, run, state):
@@ -208,7 +211,7 @@ def told(flow, run, state):
 @flow(on_cancellation=told, task_runner=ConcurrentTaskRunner(max_workers=1))
 def main():
     try:
-        never_called.submit(block_async.submit())
+        never_called.submit(wait_quietly.submit())
         block.submit().result()
     finally:
         say("cleaned up")
