@@ -10,8 +10,9 @@ import threading
 import weakref
 from collections.abc import Callable
 
-import anyio
+import branch_tasks as shared
 import pytest
+from branch_tasks import add, add_async, fail, hold, listen, release_when_done
 
 from anabranch.flows import (
     Branch,
@@ -33,60 +34,8 @@ from anabranch.flows import (
 from anabranch.futures import NotSubmittableError
 from anabranch.futures.runner import current_scope
 
-
-@pytest.fixture(params=["concurrent", "one worker", "sequential"])
-def runner(request: pytest.FixtureRequest) -> TaskRunner:
-    """A local runner."""
-    return {
-        "concurrent": ConcurrentTaskRunner(),
-        "one worker": ConcurrentTaskRunner(max_workers=1),
-        "sequential": SequentialTaskRunner(),
-    }[request.param]
-
-
-@pytest.fixture
-def messages(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """The messages logged so far, of warnings and worse."""
-    caplog.set_level(logging.WARNING, logger="anabranch")
-    return lambda: [record.getMessage() for record in caplog.records]
-
-
-@task
-def add(x: int, y: int = 0) -> int:
-    """Add two numbers."""
-    return x + y
-
-
-@task
-async def add_async(x: int, y: int = 0) -> int:
-    """Add two numbers, asynchronously."""
-    await anyio.lowlevel.checkpoint()
-    return x + y
-
-
-@task
-def fail(message: str = "boom") -> int:
-    """Raise."""
-    raise LookupError(message)
-
-
-@task
-async def listen() -> None:
-    """Wait for ever, until cancelled."""
-    await anyio.sleep_forever()
-
-
-@task
-def hold(started: threading.Event, release: threading.Event) -> str:
-    """Hold a thread until released."""
-    started.set()
-    release.wait(20)
-    return "released"
-
-
-def release_when_done(future: Future[object], release: threading.Event) -> None:
-    """Let a thread go on once a run has ended."""
-    future.add_done_callback(lambda _: release.set())
+runner = shared.runner
+messages = shared.messages
 
 
 class TestJoining:

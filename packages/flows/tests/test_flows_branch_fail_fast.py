@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import traceback
 from collections.abc import Callable
 
 import anyio
+import branch_tasks as shared
 import pytest
+from branch_tasks import add, fail, hold, listen, release_when_done
 
 from anabranch.flows import (
     ConcurrentTaskRunner,
@@ -22,43 +23,7 @@ from anabranch.flows import (
     task,
 )
 
-
-@pytest.fixture
-def messages(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """The messages logged so far, of warnings and worse."""
-    caplog.set_level(logging.WARNING, logger="anabranch")
-    return lambda: [record.getMessage() for record in caplog.records]
-
-
-@task
-def add(x: int, y: int = 0) -> int:
-    """Add two numbers."""
-    return x + y
-
-
-@task
-def fail(message: str = "boom") -> int:
-    """Raise."""
-    raise LookupError(message)
-
-
-@task
-async def listen() -> None:
-    """Wait for ever, until cancelled."""
-    await anyio.sleep_forever()
-
-
-@task
-def hold(started: threading.Event, release: threading.Event) -> str:
-    """Hold a thread until released."""
-    started.set()
-    release.wait(20)
-    return "released"
-
-
-def release_when_done(future: Future[object], release: threading.Event) -> None:
-    """Let a thread go on once a run has ended."""
-    future.add_done_callback(lambda _: release.set())
+messages = shared.messages
 
 
 class TestFailFast:

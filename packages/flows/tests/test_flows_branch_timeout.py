@@ -8,7 +8,9 @@ import threading
 from collections.abc import Callable, Iterator
 
 import anyio
+import branch_tasks as shared
 import pytest
+from branch_tasks import abandoned, add, listen
 
 from anabranch.flows import (
     Branch,
@@ -22,8 +24,10 @@ from anabranch.flows import (
     flow,
     task,
 )
-from anabranch.futures.runner import current_scope
 from anabranch.futures.testing import VirtualClock
+
+release = shared.release
+messages = shared.messages
 
 
 @pytest.fixture(params=["concurrent", "one worker"])
@@ -39,47 +43,12 @@ def clock() -> Iterator[VirtualClock]:
         yield clock
 
 
-@pytest.fixture
-def release() -> Iterator[threading.Event]:
-    """Lets stuck threads go on; set when the test ends."""
-    event = threading.Event()
-    yield event
-    event.set()
-
-
-@pytest.fixture
-def messages(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """The messages logged so far, of warnings and worse."""
-    caplog.set_level(logging.WARNING, logger="anabranch")
-    return lambda: [record.getMessage() for record in caplog.records]
-
-
-@task
-def add(x: int, y: int = 0) -> int:
-    """Add two numbers."""
-    return x + y
-
-
-@task
-async def listen() -> None:
-    """Wait for ever, until cancelled."""
-    await anyio.sleep_forever()
-
-
 @task
 def get_stuck(clock: VirtualClock, release: threading.Event, seconds: float = 60) -> str:
     """Be at work while time passes, and after that."""
     clock.advance(seconds)
     release.wait(20)
     return "late"
-
-
-def abandoned() -> int:
-    """Return how many runs of this flow were abandoned."""
-    scope = current_scope.get()
-    assert scope is not None
-    assert scope.runner is not None
-    return scope.runner.statistics().abandoned
 
 
 class TestInTime:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import anyio
 import pytest
+from stream_tasks import METHODS, add, double, double_async, stream_of
 
 from anabranch.flows import (
     ConcurrentTaskRunner,
@@ -27,25 +28,6 @@ from anabranch.futures import NotSubmittableError, RunnerNotStartedError
 from anabranch.futures.testing import Gate
 
 RUNNERS = [SequentialTaskRunner, ConcurrentTaskRunner]
-METHODS = ["imap", "imap_unordered"]
-
-
-@task
-def double(x: int) -> int:
-    """Double."""
-    return 2 * x
-
-
-@task
-async def double_async(x: int) -> int:
-    """Double, asynchronously."""
-    return 2 * x
-
-
-@task
-def add(x: int, y: int = 0) -> int:
-    """Add."""
-    return x + y
 
 
 @task
@@ -109,12 +91,6 @@ class Cancelled:
                 yield x
         finally:
             self.numbers.is_closed = True
-
-
-def stream_of(method: str, of: object, *args: object, **kwargs: object) -> Stream[int]:
-    """Call a method by its name, whatever the types."""
-    stream: Stream[int] = getattr(of, method)(*args, **kwargs)
-    return stream
 
 
 def in_flow(body: Callable[[], object], runner: object = ConcurrentTaskRunner) -> object:

@@ -8,35 +8,10 @@ from collections.abc import AsyncIterator, Iterator
 import anyio
 import anyio.lowlevel
 import pytest
+from stream_tasks import METHODS, add, double, double_async, stream_of
 
-from anabranch.flows import SequentialTaskRunner, Stream, flow, task
+from anabranch.flows import SequentialTaskRunner, flow, task
 from anabranch.futures import WouldDeadlockError
-
-METHODS = ["imap", "imap_unordered"]
-
-
-@task
-def double(x: int) -> int:
-    """Double."""
-    return 2 * x
-
-
-@task
-async def double_async(x: int) -> int:
-    """Double, asynchronously."""
-    return 2 * x
-
-
-@task
-def add(x: int, y: int = 0) -> int:
-    """Add."""
-    return x + y
-
-
-def stream_of(method: str, of: object, *args: object, **kwargs: object) -> Stream[int]:
-    """Call a method by its name, whatever the types."""
-    stream: Stream[int] = getattr(of, method)(*args, **kwargs)
-    return stream
 
 
 async def ticks(count: int, closed: list[str] | None = None) -> AsyncIterator[int]:

@@ -110,6 +110,21 @@ BROKEN: dict[str, type[RightTaskRunner]] = {
     "divides futures into those that are done and those that are not": broken.WaitsForEver,
     "cancels a run that has not started, and its dependants with it": broken.NeverCancels,
     "says that a run that has ended cannot be stopped": broken.ClaimsToStop,
+    "refuses work before it is started and after it has ended, showing how to start it": (
+        broken.TakesWorkAnytime
+    ),
+    "refuses to be started twice, and goes on unharmed": broken.RefusesWithoutAReason,
+    "joins everything when it is left": broken.LeavesRunsBehind,
+    "cancels what is left when it is left by an exception, which comes out as it is": (
+        broken.LeavesRunsBehind
+    ),
+    "starts in a running event loop, on trio and on asyncio": broken.StartsOnlyInThreads,
+    "lets an exception out of an event loop's block as it is": broken.WrapsBodyErrors,
+    "works in plain code where an event loop runs already": broken.RefusesBesideALoop,
+    "counts what it has done": broken.TakesWorkAnytime,
+    "is equal to its duplicate and to its pickled copy": broken.ForgetsItsSettings,
+    "says why a pickled copy of a started runner cannot submit": broken.CopiesSilently,
+    "says why a future has no truth value and cannot be pickled": broken.TruthyFutures,
     "lets a run submit another and wait for it": broken.NothingToSubmitTo,
     "lets more runs than it has workers each wait for one of its own": broken.LendsNoPlaces,
     "joins what a run has submitted before the run ends": broken.LeavesChildren,
@@ -132,21 +147,6 @@ BROKEN: dict[str, type[RightTaskRunner]] = {
     "says which value was left on a cluster that has ended, and what to do": (
         broken.IsInNoOtherProcess
     ),
-    "refuses work before it is started and after it has ended, showing how to start it": (
-        broken.TakesWorkAnytime
-    ),
-    "refuses to be started twice, and goes on unharmed": broken.RefusesWithoutAReason,
-    "joins everything when it is left": broken.LeavesRunsBehind,
-    "cancels what is left when it is left by an exception, which comes out as it is": (
-        broken.LeavesRunsBehind
-    ),
-    "starts in a running event loop, on trio and on asyncio": broken.StartsOnlyInThreads,
-    "lets an exception out of an event loop's block as it is": broken.WrapsBodyErrors,
-    "works in plain code where an event loop runs already": broken.RefusesBesideALoop,
-    "counts what it has done": broken.TakesWorkAnytime,
-    "is equal to its duplicate and to its pickled copy": broken.ForgetsItsSettings,
-    "says why a pickled copy of a started runner cannot submit": broken.CopiesSilently,
-    "says why a future has no truth value and cannot be pickled": broken.TruthyFutures,
 }
 
 
