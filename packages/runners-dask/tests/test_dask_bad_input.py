@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import attrs
 import pytest
 
 from anabranch.futures import (
     Completed,
     Crashed,
     Failed,
-    RemoteExceptionError,
     ResultUnavailableError,
     TaskRunner,
     UpstreamFailed,
@@ -45,21 +42,6 @@ def runner() -> Iterator[TaskRunner]:
         yield runner
 
 
-class Stubborn(Exception):
-    """Cannot be unpickled: it is not made of its args."""
-
-    def __init__(self, one: str, two: str) -> None:
-        super().__init__(f"{one} and {two}")
-
-
-class Locked(Exception):
-    """Cannot be pickled."""
-
-    def __init__(self) -> None:
-        super().__init__("locked")
-        self.lock = threading.Lock()
-
-
 def explode(kind: type[BaseException]) -> None:
     """Raise when something is unpickled."""
     raise kind("exploded")
@@ -81,20 +63,6 @@ class Interrupting(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise KeyboardInterrupt
-
-
-class Mute(Exception):
-    """Has no text."""
-
-    def __str__(self) -> str:
-        raise RuntimeError("no")
-
-
-@attrs.frozen
-class Config:
-    """Holds what may not travel."""
-
-    content: object
 
 
 def same(value: object) -> object:
@@ -120,87 +88,18 @@ def fail_with(make: Callable[..., BaseException], *args: object) -> None:
     raise make(*args)
 
 
-async def fail_async_with(make: Callable[..., BaseException], *args: object) -> None:
-    """Raise what is made here, in an event loop."""
-    raise make(*args)
-
-
 def workers_of(runner: TaskRunner) -> int:
     """Return the process of the only worker."""
     return runner.submit(os.getpid).result()
 
 
-def test_dask_names_the_part_that_cannot_be_pickled(runner: TaskRunner) -> None:
-    """The part that cannot be pickled is named as Python would write it, however deep it is."""
-    config = {"db": [1, Config(threading.Lock())]}
-    with pytest.raises(
-        TypeError,
-        match=r"^Run 'same-\w+' cannot be sent to a Dask worker: "
-        r"argument 'value'\['db'\]\[1\]\.content cannot be pickled \(TypeError: .*lock.*\)\. "
-        r"Pass what it is made from, and make it",
-    ):
-        runner.submit(same, config).result()
-    method = Config(threading.Lock()).__eq__
-    with pytest.raises(TypeError, match=r"argument 'self'\.content cannot be pickled"):
-        runner.submit(method, 1).result()
-    future = runner.submit(same, 1)
-    with pytest.raises(TypeError, match=r"argument 'value'\['b'\] cannot be pickled"):
-        runner.submit(same, {"a": future, "b": threading.Lock()}).result()
-
-
-@pytest.mark.parametrize("fail", [fail_with, fail_async_with])
-@pytest.mark.parametrize(
-    ("args", "message"),
-    [
-        ((Stubborn, "this", "that"), "Stubborn: this and that"),
-        ((Locked,), "Locked: locked"),
-        ((Exploding, ValueError), "Exploding: ticking"),
-        ((Exploding, SystemExit), "Exploding: ticking"),
-        ((Exploding, KeyboardInterrupt), "Exploding: ticking"),
-        ((Interrupting,), "Interrupting"),
-    ],
-    ids=str,
-)
-def test_dask_describes_an_exception_that_does_not_travel(
-    runner: TaskRunner, fail: Callable[..., Any], args: tuple[Any, ...], message: str
-) -> None:
-    """Whatever happens when an exception is pickled or unpickled, its run has failed with it."""
+def test_dask_worker_outlives_whatever_its_runs_raise(runner: TaskRunner) -> None:
+    """Neither what a task raises ends the worker, nor what that does when it is pickled."""
     before = workers_of(runner)
-    future = runner.submit(fail, *args)
-    state = future.wait()
-    assert isinstance(state, Failed)
-    assert state.message == message
-    with pytest.raises(RemoteExceptionError, match=message):
-        future.result()
-    dependant = runner.submit(same, lift(future)).wait()
-    assert isinstance(dependant, UpstreamFailed)
-    assert isinstance(dependant.cause, RemoteExceptionError)
-    assert workers_of(runner) == before
-
-
-def test_dask_describes_an_exception_without_a_text(runner: TaskRunner) -> None:
-    """An exception whose ``str()`` fails is that of its run all the same."""
-    state = runner.submit(fail_with, Mute).wait()
-    assert isinstance(state, Failed)
-    assert type(state.exception) is Mute
-    assert state.message == "Mute: <exception str() failed>"
-
-
-@pytest.mark.parametrize("fail", [fail_with, fail_async_with])
-@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
-def test_dask_outlives_a_run_that_wants_to_end_it(
-    runner: TaskRunner, fail: Callable[..., Any], kind: type[BaseException]
-) -> None:
-    """A task that raises SystemExit or the like has crashed, and its worker goes on."""
-    before = workers_of(runner)
-    future = runner.submit(fail, kind, "out")
-    state = future.wait()
-    assert isinstance(state, Crashed)
-    assert state.message == f"The run was ended by {kind.__name__}: out"
-    assert type(state.exception) is kind
-    dependant = runner.submit(same, lift(future)).wait()
-    assert isinstance(dependant, UpstreamFailed)
-    assert type(dependant.cause) is kind
+    for kind in (SystemExit, KeyboardInterrupt, GeneratorExit):
+        assert isinstance(runner.submit(fail_with, kind, "out").wait(), Crashed)
+        assert isinstance(runner.submit(fail_with, Exploding, kind).wait(), Failed)
+    assert isinstance(runner.submit(fail_with, Interrupting).wait(), Failed)
     assert workers_of(runner) == before
 
 

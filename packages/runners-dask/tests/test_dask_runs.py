@@ -24,7 +24,6 @@ from anabranch.futures import (
     Crashed,
     Failed,
     Future,
-    RemoteExceptionError,
     RunCancelledError,
     TaskRun,
     TaskRunner,
@@ -145,17 +144,6 @@ async def wait_for_ever(ticket: Ticket, path: Path) -> None:
         await anyio.sleep_forever()
     finally:
         path.touch()
-
-
-class Stubborn(Exception):
-    """Cannot be unpickled."""
-
-    def __init__(self, one: str, two: str) -> None:
-        super().__init__(one + two)
-
-
-def fail_stubbornly() -> None:
-    raise Stubborn("this", "that")
 
 
 class Unpicklable:
@@ -408,14 +396,6 @@ def test_a_long_message_comes_back_whole(runner: TaskRunner) -> None:
     error = runner.submit(fail_at_length).exception()
     assert isinstance(error, ValueError)
     assert len(str(error)) == 40_000
-
-
-def test_an_exception_that_does_not_travel_is_described(runner: TaskRunner) -> None:
-    """An exception that does not survive pickling comes back as a description that names it."""
-    future = runner.submit(fail_stubbornly)
-    assert isinstance(future.wait(), Failed)
-    with pytest.raises(RemoteExceptionError, match="Stubborn: thisthat"):
-        future.result()
 
 
 def test_an_argument_that_cannot_be_pickled_is_named(runner: TaskRunner) -> None:

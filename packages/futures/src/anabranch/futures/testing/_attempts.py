@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Final
 
 from anabranch.futures import (
@@ -32,6 +32,7 @@ from anabranch.futures.testing._functions import (
     add,
     break_condition,
     exit_with,
+    exit_with_async,
     growing_delay,
     hang_once,
     is_lookup_error,
@@ -140,12 +141,19 @@ def _(subject: Subject) -> None:
     },
 )
 def _(subject: Subject) -> None:
-    for kind in ("SystemExit", "KeyboardInterrupt"):
+    for function, kind in product(
+        (exit_with, exit_with_async), (SystemExit, KeyboardInterrupt, GeneratorExit)
+    ):
         with new_tally() as tally:
-            state = dispatch(subject, exit_with, tally, kind, retry=RetryPolicy(2)).wait()
+            future = dispatch(subject, function, tally, kind, retry=RetryPolicy(2))
+            state = future.wait()
             assert isinstance(state, Crashed), state
-            assert kind in str(state)
+            assert state.message == f"The run was ended by {kind.__name__}: out"
+            assert type(state.exception) is kind
             assert len(tally) == 1
+            dependant = subject.runner.submit(add, lift(future)).wait()
+            assert isinstance(dependant, UpstreamFailed)
+            assert type(dependant.cause) is kind
     assert subject.runner.submit(add, 1).result() == 1
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextvars
 import dataclasses
 import os
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, final
 
 import anyio
@@ -105,6 +106,65 @@ def fail_stubbornly() -> int:
     raise StubbornError("this", "that")
 
 
+class LockedError(Exception):
+    """An exception that cannot be pickled."""
+
+    def __init__(self) -> None:
+        super().__init__("locked")
+        self.lock = threading.Lock()
+
+
+class ExplodingError(Exception):
+    """An exception that raises another when it is unpickled."""
+
+    def __init__(self, kind: type[BaseException]) -> None:
+        super().__init__("ticking")
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return _explode, (self.kind,)
+
+
+def _explode(kind: type[BaseException]) -> None:
+    raise kind("exploded")
+
+
+class InterruptingError(Exception):
+    """An exception that raises KeyboardInterrupt when it is pickled."""
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        raise KeyboardInterrupt
+
+
+class MuteError(Exception):
+    """An exception without a text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+#: How to make exceptions that do not travel well, each with what is said of a run that raises it.
+ODD_ERRORS: Final[tuple[tuple[str, Callable[..., Exception], tuple[object, ...]], ...]] = (
+    ("StubbornError: this and that", StubbornError, ("this", "that")),
+    ("LockedError: locked", LockedError, ()),
+    ("ExplodingError: ticking", ExplodingError, (ValueError,)),
+    ("ExplodingError: ticking", ExplodingError, (SystemExit,)),
+    ("ExplodingError: ticking", ExplodingError, (KeyboardInterrupt,)),
+    ("InterruptingError", InterruptingError, ()),
+    ("MuteError: <exception str() failed>", MuteError, ()),
+)
+
+
+def fail_with(make: Callable[..., Exception], *args: object) -> int:
+    """Raise what is made here."""
+    raise make(*args)
+
+
+async def fail_with_async(make: Callable[..., Exception], *args: object) -> int:
+    """Raise what is made here, in an event loop."""
+    raise make(*args)
+
+
 # ---------------------------------------------------------------------------- attempts
 
 
@@ -192,10 +252,16 @@ def growing_delay(retry: int) -> float:
     return 0.01 * retry
 
 
-def exit_with(tally: Tally, kind: str) -> int:
-    """Raise SystemExit or KeyboardInterrupt."""
+def exit_with(tally: Tally, kind: type[BaseException]) -> int:
+    """Raise SystemExit or the like."""
     tally.add()
-    raise SystemExit(3) if kind == "SystemExit" else KeyboardInterrupt
+    raise kind("out")
+
+
+async def exit_with_async(tally: Tally, kind: type[BaseException]) -> int:
+    """Raise SystemExit or the like, in an event loop."""
+    tally.add()
+    raise kind("out")
 
 
 def lose_process(tally: Tally, until: int = 1000) -> int:

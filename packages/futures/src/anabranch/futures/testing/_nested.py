@@ -37,12 +37,16 @@ from anabranch.futures.testing._behaviour import (
     run_on_each_loop,
 )
 from anabranch.futures.testing._functions import (
+    ODD_ERRORS,
+    Case,
     Noted,
     add,
     add_async,
     descend,
     fail,
     fail_stubbornly,
+    fail_with,
+    fail_with_async,
     kind_of,
     library,
     same,
@@ -187,9 +191,18 @@ def _(subject: Subject) -> None:
 
 @behaviour("names an argument that cannot be sent, by the path to it", not_for=ONLY_IN_PARALLEL)
 def _(subject: Subject) -> None:
-    future = subject.runner.submit(kind_of, {"db": [1, threading.Lock()]})
-    with raises(TypeError, future.task_run.name, "'value'['db'][1]", "cannot be pickled"):
-        future.result()
+    there = subject.runner.submit(add, 1)
+    for value, path in (
+        ({"db": [1, threading.Lock()]}, "'value'['db'][1]"),
+        ({"db": [1, Case(threading.Lock())]}, "'value'['db'][1].content"),
+        ({"a": there, "b": threading.Lock()}, "'value'['b']"),
+    ):
+        future = subject.runner.submit(kind_of, value)
+        with raises(TypeError, future.task_run.name, f"argument {path} cannot be pickled"):
+            future.result()
+    method: Any = Case(threading.Lock()).__eq__
+    with raises(TypeError, "argument 'self'.content cannot be pickled"):
+        subject.runner.submit(method, 1).result()
     assert subject.runner.submit(add, 1).result() == 1
 
 
@@ -211,9 +224,15 @@ def _(subject: Subject) -> None:
 
 @behaviour("tells a failure whose exception cannot be pickled, with its type and its message")
 def _(subject: Subject) -> None:
+    for function in (fail_with, fail_with_async):
+        for message, make, args in ODD_ERRORS:
+            future: Future[Any] = subject.runner.submit(function, make, *args)
+            state = future.wait()
+            assert isinstance(state, Failed), state
+            assert state.message == message
+            assert isinstance(subject.runner.submit(add, lift(future)).wait(), UpstreamFailed)
     state = subject.runner.submit(fail_stubbornly).wait()
     assert isinstance(state, Failed)
-    assert "StubbornError" in str(state)
     assert "this and that" in str(state.exception)
 
 
