@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,6 +12,7 @@ import anyio
 import attrs
 import dask
 import pytest
+from dask_tasks import dispatch, increment, until
 
 from anabranch.futures import (
     Cancellation,
@@ -37,8 +36,6 @@ from anabranch.futures.runner import (
     EventLoop,
     current_clock,
     current_scope,
-    make_item,
-    new_run_id,
 )
 from anabranch.futures.testing import Gate, Ticket
 from anabranch.runners.dask import DaskTaskRunner
@@ -71,26 +68,6 @@ class Heard:
 
     def names(self) -> list[str]:
         return [state.name for state in self.states]
-
-
-def dispatch(
-    runner: TaskRunner,
-    function: Callable[..., Any],
-    *args: object,
-    **options: Any,  # noqa: ANN401 - those of make_item
-) -> Future[Any]:
-    """Submit a call with options of `make_item`."""
-    run_id = new_run_id()
-    run = TaskRun(run_id, f"{function.__name__}-{run_id[-8:]}", function.__name__)
-    return runner.dispatch(make_item(function, args, {}, task_run=run, **options))
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what must come true soon, and tells nobody when it does."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true"
-        threading.Event().wait(0.002)
 
 
 def is_retrying(future: Future[Any]) -> bool:
@@ -143,10 +120,6 @@ def take(value: object, log: Path) -> object:
     """Write down that this is executed, and return the value."""
     _write_down(log)
     return value
-
-
-def increment(number: int) -> int:
-    return number + 1
 
 
 def _arrive(log: Path) -> Traveller:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,20 +10,19 @@ from typing import Any
 import anyio
 import distributed
 import pytest
+from dask_tasks import dispatch, increment, until
 
 from anabranch.futures import (
     Completed,
-    Future,
     Retrying,
     RetryPolicy,
     RunTimedOutError,
-    TaskRun,
     TaskRunner,
     TimedOut,
     UpstreamFailed,
     lift,
 )
-from anabranch.futures.runner import current_scope, make_item, new_run_id
+from anabranch.futures.runner import current_scope
 from anabranch.futures.testing import Gate, Ticket
 from anabranch.runners.dask import DaskTaskRunner
 
@@ -49,30 +47,6 @@ def runner() -> Iterator[TaskRunner]:
     """A started runner with one worker, whose pool has one thread."""
     with DaskTaskRunner(cluster_kwargs=_LIGHT) as runner:
         yield runner
-
-
-def dispatch(
-    runner: TaskRunner,
-    function: Callable[..., Any],
-    *args: object,
-    **options: Any,  # noqa: ANN401 - those of make_item
-) -> Future[Any]:
-    """Submit a call with options of `make_item`."""
-    run_id = new_run_id()
-    run = TaskRun(run_id, f"{function.__name__}-{run_id[-8:]}", function.__name__)
-    return runner.dispatch(make_item(function, args, {}, task_run=run, **options))
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what must come true soon, and tells nobody when it does."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true"
-        threading.Event().wait(0.002)
-
-
-def increment(number: int) -> int:
-    return number + 1
 
 
 def wait_at(ticket: Ticket, value: object = None) -> object:
