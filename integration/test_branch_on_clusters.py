@@ -136,17 +136,24 @@ def test_fail_fast_cancels_what_is_pending(runner: TaskRunner, gate: Gate, start
         with pytest.raises(LookupError, match="boom"), branch(fail_fast=True):  # noqa: PT012
             failing = fail_after.submit(start.ticket)
             start.await_arrival()
-            futures.extend(hold.map([gate.ticket] * 3))
-            gate.await_arrival()  # There is a place for one of them.
+            futures.extend(hold.map([gate.ticket] * 4))
+            gate.await_arrival()  # There is a place for one of them, and soon for another.
             behind = add.submit(1, wait_for=[failing])
-            behind.add_done_callback(lambda _: gate.open())
+            if runner.name == "dask":
+                behind.add_done_callback(lambda _: gate.open())
             start.open()
         assert isinstance(failing.exception(), LookupError)
         assert behind.state.name in ("Cancelled", "UpstreamFailed")
-        return sorted(names(futures))
+        return names(futures)
 
-    running = "Completed" if runner.name == "dask" else "Cancelled"
-    assert body() == ["Cancelled", "Cancelled", running]
+    first, second, *others = body()
+    assert others == ["Cancelled", "Cancelled"]
+    if runner.name == "dask":
+        assert first == "Completed"
+        assert second in ("Cancelled", "Completed")  # The failed run's place may have been free.
+    else:
+        assert (first, second) == ("Cancelled", "Cancelled")
+    gate.open()
     all_places_are_free(runner)
 
 
