@@ -269,12 +269,21 @@ class TestOutOfTime:
     ) -> None:
         """Nothing waits for what an abandoned task has submitted, however deep."""
         futures: list[Future[object]] = []
+        all_known = threading.Event()
+
+        @task
+        def last() -> None:
+            all_known.wait(20)
+            get_stuck(clock, release)
 
         @task
         def parent(depth: int) -> None:
-            child = parent.submit(depth - 1) if depth else get_stuck.submit(clock, release)
+            child = parent.submit(depth - 1) if depth else last.submit()
             futures.append(child)
+            if depth == 0:
+                all_known.set()
             child.wait()
+            release.wait(20)  # Or it might end by itself before it is abandoned.
 
         @flow(task_runner=runner)
         def body() -> list[str]:
