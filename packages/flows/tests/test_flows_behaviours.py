@@ -174,6 +174,7 @@ def test_a_broken_runner_is_told(row: Behaviour) -> None:
     assert verdict.outcome == "no", f"{kind.__name__}: {verdict.details}"
 
 
+@pytest.mark.slow  # All rows together.
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_a_runner_that_is_only_wrapped_shows_it(row: Behaviour) -> None:
     """What the broken runners have in common is not what is wrong with them."""
