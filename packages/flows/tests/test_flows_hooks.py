@@ -446,3 +446,33 @@ class TestFailures:
             task(**options)
         with pytest.raises(TypeError, match=message.format("flow")):
             flow(**options)
+
+
+def test_a_subflow_that_was_given_up_has_one_end() -> None:
+    """The hooks hear of the end that a subflow's future had, not of its stuck thread's later one."""
+    started, release = threading.Event(), threading.Event()
+    ends: list[str] = []
+    threads: list[threading.Thread] = []
+
+    def note(_: object, __: object, state: State[object]) -> None:
+        ends.append(state.name)
+
+    @flow(on_cancellation=note, on_completion=note)
+    def stuck() -> int:
+        threads.append(threading.current_thread())
+        started.set()
+        release.wait()
+        return 1
+
+    @flow
+    def outer() -> None:
+        stuck.submit()
+        started.wait()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        outer()
+    release.set()
+    for thread in threads:
+        thread.join()
+    assert ends == ["Cancelled"]

@@ -11,8 +11,10 @@ from anabranch.flows._context import CurrentFlowRun, CurrentTaskRun, flow_run, t
 from anabranch.flows._decorators import FlowDecorator, TaskDecorator, flow, task
 from anabranch.flows._exceptions import ParameterError
 from anabranch.flows._flow import AsyncFlow, Flow
+from anabranch.flows._hooks import FlowHook, FlowRunningHook, TaskHook, TaskRunningHook
 from anabranch.flows._logging import RunFormatter, RunLogger, get_run_logger
 from anabranch.flows._options import FlowOptions, TaskOptions
+from anabranch.flows._run_names import RunName
 from anabranch.flows._runnable import Async, Runnable, Sync
 from anabranch.flows._tag_limits import set_tag_limit
 from anabranch.flows._tags import tags
@@ -27,11 +29,14 @@ from anabranch.futures import (
     FlowRun,
     Future,
     FutureList,
+    NotSubmittableError,
     Pending,
+    ResultUnavailableError,
     RetryCondition,
     RetryDelay,
     Retrying,
     RunCancelledError,
+    RunCrashedError,
     Running,
     RunTimedOutError,
     State,
@@ -42,6 +47,7 @@ from anabranch.futures import (
     TimedOut,
     UpstreamFailed,
     UpstreamFailedError,
+    WouldDeadlockError,
     allow_failure,
     as_completed,
     exponential_backoff,
@@ -71,18 +77,24 @@ __all__ = [
     "Failed",
     "Flow",
     "FlowDecorator",
+    "FlowHook",
     "FlowOptions",
     "FlowRun",
+    "FlowRunningHook",
     "Future",
     "FutureList",
+    "NotSubmittableError",
     "ParameterError",
     "Pending",
+    "ResultUnavailableError",
     "RetryCondition",
     "RetryDelay",
     "Retrying",
     "RunCancelledError",
+    "RunCrashedError",
     "RunFormatter",
     "RunLogger",
+    "RunName",
     "RunTimedOutError",
     "Runnable",
     "Running",
@@ -93,12 +105,15 @@ __all__ = [
     "Sync",
     "Task",
     "TaskDecorator",
+    "TaskHook",
     "TaskOptions",
     "TaskRun",
     "TaskRunner",
+    "TaskRunningHook",
     "TimedOut",
     "UpstreamFailed",
     "UpstreamFailedError",
+    "WouldDeadlockError",
     "allow_failure",
     "as_completed",
     "branch",

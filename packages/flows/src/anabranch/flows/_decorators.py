@@ -42,9 +42,7 @@ class TaskDecorator:
         self, function: Callable[P, Coroutine[Any, Any, R]], /
     ) -> AsyncTask[P, R]: ...
     @overload
-    def __call__(
-        self, function: Callable[P, Generator[T, Any, Any]], /
-    ) -> Task[P, list[T]]: ...
+    def __call__(self, function: Callable[P, Generator[T, Any, Any]], /) -> Task[P, list[T]]: ...
     @overload
     def __call__(  # type: ignore[overload-overlap]  # An async generator is also some `R`.
         self, function: Callable[P, AsyncIterator[T]], /

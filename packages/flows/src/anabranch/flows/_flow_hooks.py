@@ -42,7 +42,7 @@ def tell_start(flow: object, hooks: Hooks | None, run: ActiveFlowRun) -> None:
 
 
 def _tell_end(flow: object, hooks: Hooks | None, run: ActiveFlowRun) -> None:
-    if hooks is not None and run.state is not None:
+    if hooks is not None and run.state is not None and not run.is_given_up:
         with _in_scope_of(run):
             _call(flow, hooks, run, run.state)
 
@@ -77,7 +77,7 @@ async def tell_start_async(flow: object, hooks: Hooks | None, run: ActiveFlowRun
 
 
 async def _tell_end_async(flow: object, hooks: Hooks | None, run: ActiveFlowRun) -> None:
-    if hooks is not None and run.state is not None:
+    if hooks is not None and run.state is not None and not run.is_given_up:
         with _in_scope_of(run):
             await _call_async(flow, hooks, run, run.state)
 
@@ -101,7 +101,9 @@ def _in_scope_of(run: ActiveFlowRun) -> Iterator[None]:
 def follow_unstarted(
     flow: object, hooks: Hooks | None, run: ActiveFlowRun, future: SubflowRun[object]
 ) -> None:
-    """Have the hooks of a submitted subflow called by its parent, should it never start.
+    """Have the hooks of a submitted subflow called by its parent, should it never end itself.
+
+    It may never start, or be given up while a thread is at it that cannot be stopped.
 
     Args:
         flow: The subflow.
@@ -115,9 +117,9 @@ def follow_unstarted(
 
     def ended(future: Future[object]) -> None:
         state = future.final_state()
-        never_started = not run.has_ended
+        run.is_given_up = not run.has_ended
         call = partial(hooks.call_apart, flow, run.flow_run, state, thread.backend)
-        thread.put(call if never_started else None)
+        thread.put(call if run.is_given_up else None)
 
     if thread.expect():
         future.add_done_callback(ended)

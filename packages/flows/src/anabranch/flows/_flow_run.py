@@ -45,6 +45,7 @@ class ActiveFlowRun:
         is_submitted: Whether it runs beside the flow that called it, in a thread of its own.
         state: The state that the run has ended in; None until then, and once it was let go of.
         has_ended: Whether the run has ended.
+        is_given_up: Whether the run was over for everybody else before that.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class ActiveFlowRun:
         self.hooks: Final = HookThread(self.flow_run, self.scope, runner.backend)
         self.state: State[object] | None = None
         self.has_ended = False
+        self.is_given_up = False
         self._surrounding: Final = current_scope.get()
         self._parent_accounts: Final = accounts_of(self._surrounding)
         self.parent: Final = owner_of(self._surrounding)

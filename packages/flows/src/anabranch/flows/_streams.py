@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import operator
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, TypeAlias, TypeVar, final
 
 import anyio.lowlevel
@@ -138,8 +141,15 @@ class ResultStream(Stream[R]):
         await self._rows.aclose()
 
     def __del__(self) -> None:
-        if not self._is_closed:
+        if self._is_closed:
+            return
+        if sys.getrefcount(self) <= _UNREFERENCED:
             self.close()
+        else:
+            # In a cycle: the garbage collector is at work, in a thread that may hold any lock, even
+            # one that cancelling a run takes.
+            with suppress(RuntimeError):  # The interpreter is about to end.
+                _thread.start_new_thread(self.close, ())
 
     # ------------------------------------------------------------------ one step
 
@@ -181,3 +191,16 @@ class ResultStream(Stream[R]):
             wrapped.__cause__ = error
             return wrapped
         return at_the_end() if error is None else error
+
+
+class _Probe:
+    """Finds out what `sys.getrefcount` says in the ``__del__`` of what nothing refers to."""
+
+    count = 0
+
+    def __del__(self) -> None:
+        _Probe.count = sys.getrefcount(self)
+
+
+_Probe()
+_UNREFERENCED: Final = _Probe.count

@@ -307,12 +307,15 @@ class Task(Sync[P, R_co], BaseTask[P, R_co]):
         item = self._item_here(args, kwargs, scope)
         for upstream in (*item.upstreams, *item.tolerated):
             upstream.join()
-        state: State[R_co] = upstream_failure(item) or call_within_limits(
-            item.task_run, partial(self._execute, item, scope)
-        )
+        state: State[R_co] = Cancelled(message="The run was cancelled before it started.")
         try:
-            _note_end(item, scope, state)
-            self._tell(item, state, scope)
+            try:
+                state = upstream_failure(item) or call_within_limits(
+                    item.task_run, partial(self._execute, item, scope)
+                )
+            finally:  # Ctrl-C may come while it waits for a place.
+                _note_end(item, scope, state)
+                self._tell(item, state, scope)
             if isinstance(state, Crashed) and not isinstance(state.exception, Exception):
                 raise state.exception  # Ctrl-C or SystemExit: the caller's own thread was meant.
             return state

@@ -72,5 +72,9 @@ class ConcurrentTaskRunner(TaskRunner):
             run.is_ready(own_loops)
             executor.execute(run)
 
-        when_ready(item, execute, run.end)
+        try:
+            when_ready(item, execute, run.end)
+        except BaseException:  # Ctrl-C. Whoever catches it has no future to wait for.
+            run.cancel()
+            raise
         return run

@@ -226,17 +226,17 @@ class LocalRun(Future[R_co]):
     def _out_of_time(self, attempt: Attempt) -> None:
         """Go on without the thread that is at it."""
         if self._take(attempt):
-            self._give_up_thread()
+            self._give_up_thread(self.scope)
             if self.executor is not None:
                 self.executor.runner.note_abandoned(self.task_run)
             assert attempt.time_limit is not None, "it has a timer"
             self._advance_elsewhere(timed_out(self.task_run, attempt.time_limit))
 
-    def _give_up_thread(self) -> None:
+    def _give_up_thread(self, scope: RunScope | None) -> None:
         if self.executor is not None:
             self.executor.give_up(self)
-        if self.scope is not None:
-            self.scope.stop(f"Run {self.task_run.name!r}, which submitted it, was given up.")
+        if scope is not None:
+            scope.stop(f"Run {self.task_run.name!r}, which submitted it, was given up.")
 
     def _advance_elsewhere(self, state: State[object]) -> None:
         """`_advance` in the clock's thread, but for the policy: that may be the user's code."""
@@ -303,16 +303,17 @@ class LocalRun(Future[R_co]):
         """Tell how the run is stopped while it is an async task."""
         self._stop = (loop, scope)
 
-    def end(self, state: State[object]) -> None:
-        """End the run, and let go of its work."""
+    def end(self, state: State[object]) -> bool:
+        """End the run, and let go of its work; returns whether this call ended it."""
         # In this order: what waits for the run takes hold of a test's clock before it lets go, and
         # finds nothing left of the work.
         hold = self._let_go()
-        self.set_final(state)
+        is_first = self.set_final(state)
         # Another thread may have queued the run meanwhile, in vain.
         for each in (hold, self._hold):
             if each is not None:
                 each.end()
+        return is_first
 
     def _let_go(self) -> Hold | None:
         self.item = self.scope = self._steps = self._stop = self._attempt = None
@@ -324,11 +325,13 @@ class LocalRun(Future[R_co]):
 
     def abandon(self, state: State[object]) -> bool:
         """End the run, and do without the thread that is at it; see `Future.abandon`."""
-        if self.done():
+        scope = self.scope
+        has_thread = self.is_running() and self._stop is None
+        # First of all: it could complete as soon as a run is given up that it waits for.
+        if not self.end(state):
             return False
-        if self.is_running() and self._stop is None:
-            self._give_up_thread()
-        self.end(state)
+        if has_thread:
+            self._give_up_thread(scope)
         return True
 
     def cancel(self) -> Cancellation:

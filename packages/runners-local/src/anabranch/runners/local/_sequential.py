@@ -72,13 +72,13 @@ class SequentialTaskRunner(TaskRunner):
         loops = frozenset({turns.executor.loop.thread_id})  # Even a sync task may queue behind one.
         run = LocalRun(item, loops, turns.let_pass)
         self.admit(run)
-        when_ready(item, lambda: turns.queue(run), run.end)
-        if self.runs_in_place(item):
-            try:
+        try:
+            when_ready(item, lambda: turns.queue(run), run.end)
+            if self.runs_in_place(item):
                 run.join()
-            except BaseException:  # Ctrl-C. Nobody else has the run's future.
-                run.cancel()
-                raise
+        except BaseException:  # Ctrl-C. Nobody else has the run's future.
+            run.cancel()
+            raise
         return run
 
     def _run_in_place(self, item: WorkItem[R]) -> Future[R]:
