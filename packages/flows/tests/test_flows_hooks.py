@@ -449,7 +449,7 @@ class TestFailures:
 
 
 def test_a_subflow_that_was_given_up_has_one_end() -> None:
-    """The hooks hear of the end that a subflow's future had, not of its stuck thread's later one."""
+    """Its hooks hear of the end that its future had, not of its stuck thread's later one."""
     started, release = threading.Event(), threading.Event()
     ends: list[str] = []
     threads: list[threading.Thread] = []
