@@ -30,7 +30,7 @@ from anabranch.futures import (
     TaskRun,
     Unfinished,
 )
-from anabranch.futures.runner import LoopThread, RunScope, current_scope, grace
+from anabranch.futures.runner import LoopThread, RunScope, current_scope, grace, start_thread
 
 #: Called with the task, the run and the state that it ended in; it may be async.
 TaskHook: TypeAlias = Callable[[Any, TaskRun, State[Any]], object]
@@ -268,7 +268,7 @@ class HookThread:
         with self._lock:
             if self._thread is None:
                 thread = threading.Thread(target=self._main, name="anabranch-hooks", daemon=True)
-                thread.start()
+                start_thread(thread)
                 self._thread = thread
 
     def _main(self) -> None:

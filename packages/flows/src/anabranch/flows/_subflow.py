@@ -17,6 +17,7 @@ from anabranch.futures.runner import (
     mark_library,
     new_hold,
     resolve_arguments,
+    start_thread,
     state_of_error,
     when_ready,
 )
@@ -75,7 +76,7 @@ def submit_flow(
                 target=item.variables.run, args=(execute, hold), name=thread_name, daemon=True
             )
             try:
-                thread.start()
+                start_thread(thread)
             except RuntimeError as error:  # There are no more threads to be had.
                 if hold is not None:
                     hold.end()

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from contextvars import Context, ContextVar, Token
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, final
 
+from anabranch.futures._signals import start_thread
+
 if TYPE_CHECKING:
     from anabranch.futures._loops import EventLoop
 
@@ -83,7 +85,7 @@ class SystemClock:
             heapq.heappush(self._timers, timer)
             if self._thread is None:
                 thread = threading.Thread(target=self._serve, name="anabranch-clock", daemon=True)
-                thread.start()  # It may raise, and the next timer is to try again.
+                start_thread(thread)  # It may raise, and the next timer is to try again.
                 self._thread = thread
             elif self._timers[0] is timer:
                 self._changed.notify()

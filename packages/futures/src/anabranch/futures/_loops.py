@@ -16,7 +16,7 @@ from typing import Final, final
 
 import anyio
 
-from anabranch.futures._signals import wait
+from anabranch.futures._signals import start_thread, wait
 from anabranch.futures._work import Backend
 
 #: Advances with every entry into any event loop, so that a test's clock sees whether there was one
@@ -140,7 +140,7 @@ class LoopThread:
         Raises:
             BaseException: What the function raised instead of getting ready.
         """
-        self._thread.start()
+        start_thread(self._thread)
         wait(self._settled)
         if self._error is not None:
             self.join()

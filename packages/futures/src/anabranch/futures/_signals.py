@@ -1,4 +1,4 @@
-"""Blocking the main thread in a way that no signal is lost on."""
+"""What may block the main thread, in a way that no signal is lost on."""
 
 from __future__ import annotations
 
@@ -37,3 +37,23 @@ def wait(event: threading.Event) -> None:
     """Wait for an event, as `acquire` does for a lock."""
     while not event.wait(_GLANCE):
         pass
+
+
+def start_thread(thread: threading.Thread) -> None:
+    """Start a thread; what a signal raises meanwhile comes out as it is.
+
+    `Thread.start` waits for the thread to begin, and where the handler of a signal raises in that
+    wait, it may raise RuntimeError instead: its word for a machine that has no thread left.
+
+    Raises:
+        RuntimeError: The machine has no thread left.
+    """
+    try:
+        thread.start()
+    except RuntimeError as error:
+        cause = error.__context__
+        while cause is not None and not isinstance(cause, KeyboardInterrupt | SystemExit):
+            cause = cause.__context__
+        if cause is None:
+            raise
+        raise cause from None

@@ -14,6 +14,7 @@ from anabranch.futures._blocking import blocking_section, paused, set_blocking_s
 from anabranch.futures._clock import current_clock, current_hold, new_hold
 from anabranch.futures._future import Future
 from anabranch.futures._loops import EventLoop, mark_library, running_loop
+from anabranch.futures._signals import start_thread
 from anabranch.futures._states import Completed, State
 from anabranch.futures._work import TaskRun
 
@@ -67,7 +68,7 @@ def limit_by_thread(function: Callable[[], T], seconds: float) -> T | None:
     )
     cancel_timer = clock.call_later(seconds, expire)
     try:
-        thread.start()
+        start_thread(thread)
         if own_hold is None:
             outcome.park()
         else:

@@ -63,6 +63,7 @@ from anabranch.futures._remote import Packed, RunError, Shipment, Slot, pack, ru
 from anabranch.futures._retries import NO_RETRIES, check_time_limit
 from anabranch.futures._runner import make_item
 from anabranch.futures._scope import RunScope, ScopeOwner, current_scope, grace
+from anabranch.futures._signals import start_thread
 from anabranch.futures._signature import CallSignature
 from anabranch.futures._states import FINAL_STATES, StoredValue, describe, root_cause
 from anabranch.futures._time_limits import TimeLimiter, limit_by_thread, limited_async
@@ -145,6 +146,7 @@ __all__ = [
     "set_blocking_section",
     "sleep",
     "sleep_async",
+    "start_thread",
     "state_of_error",
     "substitute",
     "timed_out",

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final, final
 
+from anabranch.futures.runner import start_thread
+
 #: How long the thread is waited for in the end: nobody wants what it is at any more. In seconds.
 _PATIENCE: Final = 1.0
 
@@ -34,7 +36,7 @@ class HelperThread:
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-                self._thread.start()
+                start_thread(self._thread)
 
     def close(self) -> None:
         """Have the thread end when it is through with what it has been given."""

@@ -10,7 +10,12 @@ from queue import SimpleQueue
 from typing import Final
 
 from anabranch.futures import Cancelled, Crashed, Future
-from anabranch.futures.runner import BlockingSection, current_scope, set_blocking_section
+from anabranch.futures.runner import (
+    BlockingSection,
+    current_scope,
+    set_blocking_section,
+    start_thread,
+)
 from anabranch.runners.local._run import LocalRun
 
 # Runs that a waiting thread executes itself lie on its stack, one upon the other. Beyond this
@@ -220,7 +225,7 @@ class WorkerThreads:
             worker = _Worker(self, f"{self._name}-{self._started}")
             self._workers.add(worker)
             try:
-                worker.thread.start()
+                start_thread(worker.thread)
             except RuntimeError:  # The machine has no more. Those that there are do without it.
                 self._workers.discard(worker)
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final, TypeVar, final
 
+from anabranch.futures.runner import start_thread
+
 T = TypeVar("T")
 
 _logger = logging.getLogger("anabranch.task_runner.ray")
@@ -34,7 +36,7 @@ class SerialThread:
             with self._lock:
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-                    self._thread.start()
+                    start_thread(self._thread)
 
     def call(self, function: Callable[[], T]) -> T:
         """Have ``function`` called, wait for it, and return or raise what it does."""
