@@ -1,18 +1,11 @@
-"""Fixtures and hooks of every test, in packages/ and in integration/."""
+"""Fixtures of every test, in packages/ and in integration/."""
 
-import gc
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-
-def pytest_collection_finish() -> None:
-    """Spare the garbage collector what is there before the first test: many tests call it."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(params=["asyncio", "trio"])
