@@ -146,13 +146,12 @@ def test_fail_fast_cancels_what_is_pending(runner: TaskRunner, gate: Gate, start
         assert behind.state.name in ("Cancelled", "UpstreamFailed")
         return names(futures)
 
-    first, second, *others = body()
-    assert others == ["Cancelled", "Cancelled"]
-    if runner.name == "dask":
-        assert first == "Completed"
-        assert second in ("Cancelled", "Completed")  # The failed run's place may have been free.
+    ends = body()
+    if runner.name == "dask":  # The failed run's place may have been taken by one more.
+        assert ends.count("Cancelled") in (2, 3)
+        assert ends.count("Completed") == len(ends) - ends.count("Cancelled")
     else:
-        assert (first, second) == ("Cancelled", "Cancelled")
+        assert ends == ["Cancelled"] * 4
     gate.open()
     all_places_are_free(runner)
 
