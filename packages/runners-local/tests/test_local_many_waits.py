@@ -69,8 +69,8 @@ def here() -> ConcurrentTaskRunner:
 
 
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_parents_wait_for_a_child_each_on_two_threads(count: int) -> None:
-    """A thread that waits for a run that has not started runs it, so two threads are enough."""
+def test_parents_wait_for_a_child_each_on_a_few_threads(count: int) -> None:
+    """A thread that waits for a run that has not started runs it; only else another stands in."""
     threads: set[str] = set()
 
     def parent(x: int) -> int:
@@ -81,7 +81,7 @@ def test_parents_wait_for_a_child_each_on_two_threads(count: int) -> None:
         assert sum(gather(runner.submit(parent, x) for x in range(count)).result()) == count * (
             count - 1
         )
-    assert len(threads) == SLOTS
+    assert SLOTS <= len(threads) <= SLOTS + WAITING
 
 
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
