@@ -60,7 +60,7 @@ class TestAsync:
 
         @flow
         async def body() -> int:
-            with pytest.raises(TypeError, match=r"async iterable for argument 1.*`async for`"):
+            with pytest.raises(TypeError, match=r"async iterable for argument 1.*`async for "):
                 next(stream_of(method, double, ticks(3)))
             return 0
 

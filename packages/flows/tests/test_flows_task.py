@@ -356,8 +356,13 @@ class TestMapping:
     @pytest.mark.parametrize(
         ("args", "kwargs", "kind", "message"),
         [
-            (([1, 2], [1]), {}, ValueError, r"add.map\(\).*argument 1 has 2, argument 2 has 1"),
-            (([1, 2],), {"y": [1]}, ValueError, r"argument 1 has 2, argument 'y' has 1"),
+            (([1, 2], [1]), {}, ValueError, r"add.map\(\).*argument 2 ended after 1"),
+            (
+                ([1, 2],),
+                {"y": [1]},
+                ValueError,
+                r"argument 'y' ended after 1 and argument 1 ",
+            ),
             (([1], 2), {}, TypeError, r"got 2 for argument 2.*unmapped\(\)"),
             ((unmapped(1),), {}, TypeError, r"nothing to map over"),
             (([1],), {"z": [2]}, TypeError, r"add\(\) cannot be called so.*'z'"),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextvars
+import threading
+from typing import Never
+
 import anyio
 import pytest
 
@@ -12,13 +16,15 @@ from anabranch.futures import (
     ConcurrencyType,
     Future,
     NotSubmittableError,
+    RetryPolicy,
     RunContext,
+    State,
     TaskRun,
     TaskRunner,
     WorkItem,
     WouldDeadlockError,
 )
-from anabranch.futures.runner import RunScope, current_scope
+from anabranch.futures.runner import RunScope, current_scope, make_item, run_item
 
 
 class Run(Future[object]):
@@ -52,6 +58,10 @@ class Runner(TaskRunner):
 
     def _submit(self, item: WorkItem[object]) -> Run:  # type: ignore[override]  # Of any value.
         return Run(item.task_run.name)
+
+
+def fail() -> Never:
+    raise ValueError("again")
 
 
 def nested() -> tuple[RunScope, RunScope]:
@@ -216,3 +226,38 @@ async def test_an_error_comes_out_of_a_cancelled_join() -> None:
         assert isinstance(run.state, Cancelled)
         await anyio.sleep_forever()  # It is heard again here.
     assert around.cancelled_caught
+
+
+@pytest.mark.parametrize("how", ["cancel", "stop"])
+def test_a_scope_that_is_cancelled_wakes_what_rests_in_it(how: str) -> None:
+    """A run in place whose next attempt is an hour away ends with what surrounds it."""
+    outer, inner = nested()
+    rests = threading.Event()
+    item = make_item(
+        fail, (), {}, task_run=TaskRun("0" * 32, "run", "run"), retry=RetryPolicy(1, delay=3600)
+    )
+
+    states: list[State[object]] = []
+
+    def drive() -> None:
+        current_scope.set(inner)
+        states.append(run_item(item, progress=lambda _: rests.set()))
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(drive,), daemon=True)
+    thread.start()
+    assert rests.wait(20)
+    outer.cancel() if how == "cancel" else outer.stop("The flow is over.")
+    thread.join(20)
+    assert [type(state) for state in states] == [Cancelled]
+
+
+@pytest.mark.anyio
+async def test_a_scope_that_is_cancelled_wakes_async_rests() -> None:
+    """A rest in an event loop is over when the scope is cancelled, or was before."""
+    scope = RunScope(RunContext())
+    async with anyio.create_task_group() as group:
+        group.start_soon(scope.rest_async, 3600)
+        await anyio.wait_all_tasks_blocked()
+        scope.cancel()
+    await scope.rest_async(3600)
+    scope.rest(3600)

@@ -11,15 +11,15 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import distributed
 import psutil
 import pytest
+from dask_tasks import dispatch, until
 
 from anabranch.futures import (
     Cancelled,
@@ -326,11 +326,13 @@ def test_leaving_by_an_exception_cancels_what_has_not_started(backend: str) -> N
     async def main() -> None:
         with Gate() as gate:
             async with DaskTaskRunner(cluster_kwargs=_LIGHT).start() as runner:
-                running = [runner.submit(wait_at, gate.ticket, 7) for _ in range(2)]
-                for future in running:
-                    await anyio.to_thread.run_sync(gate.await_arrival)
-                    while not future.is_running():
-                        await anyio.sleep(0.001)
+                begun = threading.Semaphore(0)
+                running = [
+                    dispatch(runner, wait_at, gate.ticket, 7, listener=lambda *_: begun.release())
+                    for _ in range(2)
+                ]
+                for _ in running:
+                    await anyio.to_thread.run_sync(begun.acquire)
                 pending = runner.submit(increment, 1)
                 futures.extend([*running, pending])
                 # By then the block is being left.
@@ -340,6 +342,37 @@ def test_leaving_by_an_exception_cancels_what_has_not_started(backend: str) -> N
     with pytest.raises(KeyError, match="the body's own"):
         anyio.run(main, backend=backend)
     assert [type(future.state) for future in futures] == [Completed, Completed, Cancelled]
+
+
+class ClusterOfTheDead(distributed.LocalCluster):
+    """A cluster that tells how its workers were doing when it was closed."""
+
+    found: ClassVar[list[str]] = []
+
+    def close(self, timeout: float | None = None) -> Awaitable[None] | None:
+        self.found[:] = [worker.status.name for worker in self.workers.values()]
+        return super().close(timeout)
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_leaving_by_ctrl_c_does_not_wait_for_blocked_workers(*, processes: bool) -> None:
+    """The workers of the runner's own cluster are ended at once when their threads are blocked."""
+    kwargs = {**_LIGHT, "processes": processes}
+    runner = DaskTaskRunner(cluster_class=ClusterOfTheDead, cluster_kwargs=kwargs)
+    futures: list[Future[int]] = []
+
+    def leave_by_ctrl_c(gate: Gate) -> None:
+        with runner:
+            futures.extend(runner.submit(wait_at, gate.ticket) for _ in range(4))
+            for _ in range(2):
+                gate.await_arrival()
+            raise KeyboardInterrupt
+
+    with Gate() as gate:
+        with pytest.raises(KeyboardInterrupt):
+            leave_by_ctrl_c(gate)
+        assert [type(future.state) for future in futures] == [Cancelled] * 4
+        assert ClusterOfTheDead.found == ["closed"]
 
 
 def test_runs_cancelled_on_the_way_out_leave_nothing_on_a_cluster(
@@ -372,14 +405,6 @@ def test_runs_cancelled_on_the_way_out_leave_nothing_on_a_cluster(
     assert all(isinstance(future.state, Cancelled) for future in futures)
     until(lambda: not scheduler.tasks)
     assert list(tmp_path.iterdir()) == []
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what must come true soon, and tells nobody when it does."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.002)
 
 
 def test_giving_up_the_start_leaves_nothing_behind() -> None:

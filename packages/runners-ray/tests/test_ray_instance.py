@@ -122,6 +122,54 @@ def test_ray_prints_what_tasks_print_and_no_more(tmp_path: Path) -> None:
     assert [line.partition(") ")[2] for line in errors] == ["and its errors"]
 
 
+def test_ray_shows_all_that_was_printed_before_it_ends(tmp_path: Path) -> None:
+    """What the last tasks print is shown, be it much, and be Ray ever so slow to pass it on."""
+    printed, errors = _run(
+        """
+        import queue
+        import psutil
+
+        class LineQueue(queue.SimpleQueue):
+            def get(self, timeout):
+                monitor.resume()
+                return super().get(timeout=timeout)
+
+        def count(number):
+            for each in range(number):
+                print("line", each)
+
+        with RayTaskRunner(init_kwargs={"num_cpus": 1}) as runner:
+            runner.submit(same, 0).wait()
+            [monitor] = [each for each in psutil.Process().children(recursive=True)
+                if "log_monitor.py" in " ".join(each.cmdline())]
+            monitor.suspend()
+            from anabranch.runners.ray import _output
+            _output.SimpleQueue = LineQueue
+            runner.submit(count, 20_000)
+        """,
+        tmp_path,
+        RAY_COLOR_PREFIX="0",
+    )
+    shown = [line.partition(") ")[2] for line in printed[2:]]
+    assert shown == [f"line {number}" for number in range(20_000)]
+    assert errors == []
+
+
+def test_ray_shows_what_was_printed_where_it_hides_nothing(tmp_path: Path) -> None:
+    """Where the user has all output shown, no line of ours is among it."""
+    printed, errors = _run(
+        """
+        with RayTaskRunner(init_kwargs={"num_cpus": 1}) as runner:
+            runner.submit(print, "hello").wait()
+        """,
+        tmp_path,
+        RAY_COLOR_PREFIX="0",
+        RAY_DEDUP_LOGS="0",
+    )
+    assert [line.partition(") ")[2] for line in printed[2:]] in ([], ["hello"])
+    assert errors == []
+
+
 def test_ray_instance_of_the_user_is_left_alone(tmp_path: Path) -> None:
     """A Ray that the user has started is used, and goes on, with the values in it."""
     printed, _ = _run(

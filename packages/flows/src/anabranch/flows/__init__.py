@@ -1,8 +1,8 @@
 """Flows and tasks: functions turned into tracked runs, on the task runner of your choice."""
-# The layers, bottom up: _exceptions, _names, _logging, _tags, _mapping | _rows, _printing,
-# _run_names, _hooks, _validation, _places | _tag_limits, _subflow_run | _accounts, _options,
-# _task_function, _streams | _runnable | _mappable | _flow_run | _branch, _context, _flow_hooks,
-# _subflow | _task, _flow | _decorators.
+# The layers, bottom up: _exceptions, _names, _logging, _tags | _rows, _printing, _run_names,
+# _hooks, _validation, _places | _tag_limits, _subflow_run | _accounts, _options, _task_function,
+# _streams | _runnable | _mappable | _flow_run | _branch, _context, _flow_hooks, _flow_attempts,
+# _subflow | _termination, _task, _flow | _decorators.
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import itertools
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final, final
+from typing import Final
 
 from anabranch.flows._accounts import Accounts, accounts_of
 from anabranch.flows._hooks import HookThread
@@ -16,17 +16,14 @@ from anabranch.flows._printing import logged_prints
 from anabranch.flows._tag_limits import tag_limits_of_flow
 from anabranch.flows._tags import current_tags
 from anabranch.futures import (
-    Cancellation,
     Cancelled,
     Completed,
     Crashed,
     Failed,
     FlowRun,
-    Future,
     Retrying,
     RunContext,
     State,
-    TaskRun,
     TaskRunner,
 )
 from anabranch.futures.runner import RunScope, current_scope, describe, new_run_id
@@ -103,24 +100,11 @@ class ActiveFlowRun:
 
     def rest(self, seconds: float) -> None:
         """Block this thread between two attempts; not for so long if the run is cancelled."""
-        if seconds > 0:
-            with self._interruptible() as rest:
-                rest.join(seconds)
+        self._whole.rest(seconds)
 
     async def rest_async(self, seconds: float) -> None:
         """`rest`, in an event loop."""
-        if seconds > 0:
-            with self._interruptible() as rest:
-                await rest.join_async(seconds)
-
-    @contextmanager
-    def _interruptible(self) -> Iterator[Future[None]]:
-        rest = _Rest(_REST)
-        self._whole.adopt(rest)
-        try:
-            yield rest
-        finally:
-            rest.cancel()
+        await self._whole.rest_async(seconds)
 
     def cancel(self) -> None:
         """Cancel what the flow has submitted; nothing is submitted or tried again after that."""
@@ -225,20 +209,6 @@ class ActiveFlowRun:
     def _log_end(self, state: State[object]) -> None:
         level = logging.INFO if isinstance(state, Completed) else logging.ERROR
         log_flow_run(self.flow_run, "Finished in state %s", state, level=level)
-
-
-@final
-class _Rest(Future[None]):
-    """Something that never comes, and can be called off."""
-
-    __slots__ = ()
-
-    def cancel(self) -> Cancellation:
-        self.set_final(Cancelled())
-        return Cancellation.CANCELLED
-
-
-_REST: Final = TaskRun("", "the end of a delay", "delay")
 
 
 def owner_of(scope: RunScope | None) -> ActiveFlowRun | None:

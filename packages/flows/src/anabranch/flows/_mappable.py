@@ -9,7 +9,6 @@ import abc
 from collections.abc import AsyncIterable, Callable, Iterator
 from typing import Any, ParamSpec, TypeAlias, TypeVar, cast, overload
 
-from anabranch.flows._mapping import mapped_calls
 from anabranch.flows._rows import Rows
 from anabranch.flows._runnable import A, B, C, D, E, Each, F, G, H, Runnable, T, WaitFor
 from anabranch.flows._streams import ResultStream, checked_max_pending
@@ -147,7 +146,9 @@ class Mappable(Runnable[P, R_co]):
             NotSubmittableError: There is no task runner here to submit to.
         """
         wait_for = _reusable(kwargs.pop("wait_for", ()))
-        calls = mapped_calls(self.name, args, kwargs)
+        rows = Rows(f"{self.name}.map()", args, kwargs)
+        # All of them before the first is submitted: the inputs may not fit together.
+        calls = list(iter(rows.take, None))
         return FutureList(
             [self._submit(call_args, call_kwargs, wait_for) for call_args, call_kwargs in calls]
         )

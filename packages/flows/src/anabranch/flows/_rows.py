@@ -1,4 +1,4 @@
-"""The arguments of a stream's calls, taken from its inputs one call at a time."""
+"""The arguments of mapped calls, taken from the inputs one call at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from collections.abc import (
 from contextlib import AsyncExitStack, ExitStack
 from typing import Final, TypeAlias, final
 
-from anabranch.flows._mapping import described
 from anabranch.futures import Future, FutureList, Stream, unmapped
 
 Call: TypeAlias = tuple[tuple[object, ...], dict[str, object]]
@@ -24,7 +23,7 @@ _END: Final = object()
 
 @final
 class Rows:
-    """What the inputs of a stream give, zipped: the arguments of one call after the other.
+    """What the inputs of a map or a stream give, zipped: the arguments of one call after the other.
 
     Nothing is taken from an input before its turn. Async inputs can be taken from with
     `take_async` alone.
@@ -120,7 +119,9 @@ class _Input:
 
     def __init__(self, name: str, key: int | str, value: object) -> None:
         self._name: Final = name
-        self.described: Final = described(str(key))
+        self.described: Final = (
+            f"argument {key + 1}" if isinstance(key, int) else f"argument {key!r}"
+        )
         self._check(value)
         self._value: object = value
         self._items: Iterator[object] | AsyncIterator[object] | None = None
@@ -187,6 +188,6 @@ class _Input:
 
     def _needs_async(self) -> TypeError:
         return TypeError(
-            f"{self._name} got an async iterable for {self.described}, which a plain `for` cannot "
-            "take items from: use `async for` in an async function"
+            f"{self._name} got an async iterable for {self.described}, which only a stream in an "
+            "async function can take items from: `async for result in task.imap(...)`"
         )

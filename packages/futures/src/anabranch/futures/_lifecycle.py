@@ -144,7 +144,7 @@ def run_item(
     first_attempt: int = 1,
     progress: Progress | None = None,
     limiter: TimeLimiter = limit_by_thread,
-    rest: Callable[[float], object] = sleep,
+    rest: Callable[[float], object] | None = None,
 ) -> State[R]:
     """Drive the lifecycle of a sync item in the calling thread.
 
@@ -154,14 +154,16 @@ def run_item(
         first_attempt: The number of the attempt to begin with.
         progress: Told when the run waits for another attempt, and when it makes it.
         limiter: Keeps an attempt within its time limit.
-        rest: Lets so many seconds pass between two attempts. It may be over sooner, for
-            ``progress`` to raise something, which comes out of here.
+        rest: Lets so many seconds pass between two attempts; by default no longer than until what
+            surrounds the run is cancelled. It may be over sooner, for ``progress`` to raise
+            something, which comes out of here.
 
     Returns:
         How the run ended. Whatever the function raised is in it.
     """
     steps = lifecycle_of(item, first_attempt)
     surrounding = current_scope.get()  # Of which the run is a part, if there is any.
+    rest = rest or (sleep if surrounding is None else surrounding.rest)
     answer: State[object] | None = None
     try:
         command = next(steps)

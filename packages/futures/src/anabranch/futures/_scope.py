@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self, TypeAlias
@@ -12,18 +13,21 @@ import anyio
 
 from anabranch.futures._clock import SYSTEM_CLOCK, current_clock
 from anabranch.futures._exceptions import WouldDeadlockError
-from anabranch.futures._future import Cancellation
+from anabranch.futures._future import Cancellation, Future
 from anabranch.futures._states import Cancelled
+from anabranch.futures._work import TaskRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from anabranch.futures._future import Future
     from anabranch.futures._runner import TaskRunner
     from anabranch.futures._work import RunContext
 
 
 _GRACE: Final = 0.5
+
+#: What is waited for between two attempts. It never comes: a test's clock knows how to count waits.
+REST: Final = TaskRun("", "the end of a delay", "delay")
 
 _NOT_STOPPED: Final = "The run could not be stopped."
 
@@ -75,6 +79,7 @@ class RunScope:
         "_is_cancelled",
         "_lock",
         "_nested",
+        "_rests",
         "call",
         "context",
         "ended",
@@ -101,6 +106,7 @@ class RunScope:
         self.ended: str | None = None
         self._is_cancelled = False
         self._nested: dict[RunScope, None] = {}
+        self._rests: dict[Future[None], None] = {}
         self._children: dict[Future[object], None] = {}
         self._lock = threading.RLock()
 
@@ -276,7 +282,7 @@ class RunScope:
 
     def cancel(self) -> None:
         """Ask for every run submitted in this scope to be stopped, now and from now on."""
-        self._is_cancelled = True
+        self._mark_cancelled()
         for scope in reversed(list(self._nested)):
             scope.cancel()
         # The last first: cancelled before what it depends on, each is told of its own end.
@@ -289,12 +295,42 @@ class RunScope:
         Args:
             message: Of the state that those end in.
         """
-        self._is_cancelled = True
+        self._mark_cancelled()
         for scope in reversed(list(self._nested)):
             scope.stop(message)
         for child in reversed(self.children()):
             if child.cancel() is Cancellation.CANNOT_STOP:
                 self._abandon(child, message)
+
+    def _mark_cancelled(self) -> None:
+        self._is_cancelled = True
+        for rest in list(self._rests):
+            rest.set_final(Cancelled())
+
+    # ------------------------------------------------------------------ resting
+
+    def rest(self, seconds: float) -> None:
+        """Block this thread for so many seconds; no longer once the scope is cancelled."""
+        if seconds > 0:
+            with self._resting() as rest:
+                rest.join(seconds)
+
+    async def rest_async(self, seconds: float) -> None:
+        """`rest`, in an event loop."""
+        if seconds > 0:
+            with self._resting() as rest:
+                await rest.join_async(seconds)
+
+    @contextmanager
+    def _resting(self) -> Iterator[Future[None]]:
+        rest: Future[None] = Future(REST)
+        self._rests[rest] = None
+        if self._is_cancelled:
+            rest.set_final(Cancelled())
+        try:
+            yield rest
+        finally:
+            del self._rests[rest]
 
 
 #: The scope of the code that is running, or None outside any run.

@@ -5,30 +5,27 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, ParamSpec, TypeVar, cast
+from typing import ParamSpec, TypeVar, cast
 
 from anabranch.futures._clock import SYSTEM_CLOCK, current_clock, current_hold, new_hold
 from anabranch.futures._future import Future
 from anabranch.futures._loops import EventLoop, running_loop
-from anabranch.futures._work import TaskRun
+from anabranch.futures._scope import REST
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_NOTHING: Final = TaskRun("", "the end of a delay", "delay")
 
 
 def sleep(seconds: float) -> None:
     """Block this thread until so many seconds have passed on the current clock."""
     if seconds > 0:
-        # A wait for something that never comes: a test's clock knows how to count waits.
-        Future[None](_NOTHING).join(timeout=seconds)
+        Future[None](REST).join(timeout=seconds)
 
 
 async def sleep_async(seconds: float) -> None:
     """Wait in an event loop until so many seconds have passed on the current clock."""
     if seconds > 0:
-        await Future[None](_NOTHING).join_async(timeout=seconds)
+        await Future[None](REST).join_async(timeout=seconds)
 
 
 @contextmanager

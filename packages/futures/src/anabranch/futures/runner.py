@@ -63,6 +63,7 @@ from anabranch.futures._remote import Packed, RunError, Shipment, Slot, pack, ru
 from anabranch.futures._retries import NO_RETRIES, check_time_limit
 from anabranch.futures._runner import make_item
 from anabranch.futures._scope import RunScope, ScopeOwner, current_scope, grace
+from anabranch.futures._serial_thread import SerialThread
 from anabranch.futures._signals import start_thread
 from anabranch.futures._signature import CallSignature
 from anabranch.futures._states import FINAL_STATES, StoredValue, describe, root_cause
@@ -96,6 +97,7 @@ __all__ = [
     "RunError",
     "RunScope",
     "ScopeOwner",
+    "SerialThread",
     "Shipment",
     "Slot",
     "StoredValue",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import importlib.util
 import logging
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from anabranch.futures import MissingDependencyError
 from anabranch.futures.runner import describe
-from anabranch.runners.dask._native import Client, Cluster, Distributed
+from anabranch.runners.dask._native import Client, Cluster, Distributed, LocalCluster
 
 if TYPE_CHECKING:
     from typing import Any
@@ -22,6 +23,9 @@ _logger = logging.getLogger("anabranch.task_runner.dask")
 
 #: A cluster class, or anything that is called like one.
 ClusterFactory = Callable[..., object]
+
+#: How long worker processes that are ended in a hurry have for it, in seconds.
+_GRACE: Final = 0.25
 
 _DASHBOARD_PORT: Final = 8787  # Dask's own default.
 
@@ -106,9 +110,34 @@ def open_cluster(
     if factory is distributed.LocalCluster:
         _choose_dashboard_port(kwargs)
     cluster = cast("Cluster", factory(**kwargs))
-    if isinstance(cluster, cast("type", distributed.LocalCluster)):
+    if isinstance(cluster, distributed.LocalCluster):
         _wait_for_lost_workers(cluster)
     return cluster
+
+
+def close_cluster(distributed: Distributed, cluster: Cluster, *, in_a_hurry: bool) -> None:
+    """End a cluster of the runner's own.
+
+    Args:
+        distributed: The module.
+        cluster: The cluster.
+        in_a_hurry: Whether the workers of a local one are given next to no time for what they are
+            at. Dask allows them many seconds.
+    """
+    if in_a_hurry and isinstance(cluster, distributed.LocalCluster):
+        local = cast("LocalCluster", cluster)
+
+        async def close_workers() -> None:
+            ends = []
+            for worker in local.workers.values():
+                # A nanny kills its worker's process; a thread of this process cannot be killed.
+                in_process = not isinstance(worker, distributed.Nanny)
+                options = {"executor_wait": False} if in_process else {}
+                ends.append(worker.close(timeout=_GRACE, **options))
+            await asyncio.gather(*ends, return_exceptions=True)
+
+        local.sync(close_workers)
+    cluster.close()
 
 
 def _wait_for_lost_workers(cluster: Cluster) -> None:

@@ -12,17 +12,17 @@ from weakref import WeakValueDictionary
 import attrs
 
 from anabranch.futures import ResultUnavailableError
-from anabranch.futures.runner import describe
+from anabranch.futures.runner import SerialThread, describe
 from anabranch.runners.dask._cancelling import Canceller
 from anabranch.runners.dask._client import close_client, connect_timeout, connected_client
 from anabranch.runners.dask._cluster import (
     ClusterFactory,
+    close_cluster,
     open_cluster,
     prepare_scheduler,
     refuse_unguarded_script,
 )
 from anabranch.runners.dask._fetching import Fetcher
-from anabranch.runners.dask._helper import HelperThread
 from anabranch.runners.dask._native import Client, NativeFuture, import_distributed
 from anabranch.runners.dask._parcel import Packer, Parcel
 from anabranch.runners.dask._quiet import quiet_about_dead_workers
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from anabranch.futures import TaskRun
     from anabranch.runners.dask._native import Distributed
     from anabranch.runners.dask._run import DaskRun
+
+#: How long the helper is waited for in the end: nobody wants what it is at any more. In seconds.
+_PATIENCE: Final = 1.0
 
 #: Before everything else: they hold up others, and cost nothing.
 _GATE_PRIORITY: Final = 1_000
@@ -79,10 +82,11 @@ class Connection:
         self._stack: Final = ExitStack()
         self._lock: Final = threading.Lock()
         self._client: Client | None = None
+        self._is_in_a_hurry = False
         self._runs: Final[WeakValueDictionary[str, DaskRun[Any]]] = WeakValueDictionary()
         self._numbers: Final = itertools.count(1)
         self.note_abandoned: Final = note_abandoned
-        self.helper: Final = HelperThread("anabranch-dask-helper")
+        self.helper: Final = SerialThread("anabranch-dask-helper")
 
     # ------------------------------------------------------------------ opening and closing
 
@@ -120,18 +124,25 @@ class Connection:
         cluster = open_cluster(
             distributed, settings.cluster_class, settings.cluster_kwargs, self._logger
         )
-        self._stack.callback(cluster.close)
+        self._stack.callback(
+            lambda: close_cluster(distributed, cluster, in_a_hurry=self._is_in_a_hurry)
+        )
         if settings.adapt_kwargs:
             cluster.adapt(**settings.adapt_kwargs)
         client = distributed.Client(cluster, **client_kwargs)
         self._stack.callback(close_client, client)
         return client
 
-    def close(self) -> None:
-        """Disconnect, and end the cluster if it is the runner's own. Every run has ended."""
+    def close(self, *, in_a_hurry: bool) -> None:
+        """Disconnect, and end the cluster if it is the runner's own. Every run has ended.
+
+        Args:
+            in_a_hurry: Whether nobody waits any longer for what the workers are still at.
+        """
         with self._lock:
             self._client = None
-            self.helper.close()
+            self._is_in_a_hurry = in_a_hurry
+            self.helper.close(_PATIENCE)
             self._stack.close()
 
     # ------------------------------------------------------------------ runs

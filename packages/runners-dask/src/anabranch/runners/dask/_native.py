@@ -127,6 +127,13 @@ class Worker(Protocol):
         """Send an event to who listens for its topic, some time soon."""
 
 
+class ClosableWorker(Protocol):
+    """A worker of a local cluster, or the nanny of one that is a process of its own."""
+
+    def close(self, *, timeout: float, **options: bool) -> Awaitable[object]:
+        """End the worker."""
+
+
 class Cluster(Protocol):
     """What every cluster class of Dask has."""
 
@@ -137,12 +144,22 @@ class Cluster(Protocol):
         """End the scheduler and the workers."""
 
 
+class LocalCluster(Cluster, Protocol):
+    """A ``distributed.LocalCluster``."""
+
+    workers: Mapping[object, ClosableWorker]
+
+    def sync(self, function: Callable[[], Awaitable[object]]) -> object:
+        """Have an async function called in the cluster's loop, and wait for it."""
+
+
 class Distributed(Protocol):
     """The module ``distributed``."""
 
     Client: Callable[..., Client]
     Future: Callable[[str, object], NativeFuture]
-    LocalCluster: Callable[..., Cluster]
+    LocalCluster: type
+    Nanny: type
 
 
 def import_distributed(runner: str = "DaskTaskRunner") -> Distributed:

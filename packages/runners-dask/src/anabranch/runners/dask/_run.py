@@ -219,7 +219,7 @@ class DaskRun(Future[R_co]):
             self._connection.note_abandoned(self.task_run)
         # Not here, in the loop of Dask's client: callbacks of the run may want it for their own.
         if self._is_unwanted:
-            self._connection.helper.call(self._end_if_unwanted)
+            self._connection.helper.call_soon(self._end_if_unwanted)
 
     def _end_if_unwanted(self) -> None:
         if self._is_unwanted:
@@ -254,7 +254,7 @@ class DaskRun(Future[R_co]):
             self._let_go()
 
     def _call_helper(self) -> None:
-        self._connection.helper.call(partial(self.guard, self.submit_anew))
+        self._connection.helper.call_soon(partial(self.guard, self.submit_anew))
 
     def submit_anew(self) -> None:
         """Submit the run to Dask with the attempts that are left to it."""

@@ -18,6 +18,7 @@ from anabranch.runners.dask._run import DaskRun, natives_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import TracebackType
 
 R = TypeVar("R")
 
@@ -107,8 +108,18 @@ class DaskTaskRunner(TaskRunner):
 
     async def _start(self, exit_stack: AsyncExitStack) -> None:
         connection = Connection(self._given, self.logger, self.note_abandoned)
+
+        async def close(
+            _kind: object, error: BaseException | None, _traceback: TracebackType | None
+        ) -> None:
+            # Nobody wants what is left then, and it may go on for as long as it likes.
+            was_interrupted = error is not None and not isinstance(error, Exception)
+            in_a_hurry = was_interrupted or self.statistics().abandoned > 0
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(partial(connection.close, in_a_hurry=in_a_hurry))
+
         # Before it is opened: it may be given up while it is.
-        exit_stack.push_async_callback(_close, connection)
+        exit_stack.push_async_exit(close)
         await anyio.to_thread.run_sync(connection.open)
         self._connection = connection
 
@@ -138,16 +149,11 @@ class DaskTaskRunner(TaskRunner):
         def ship() -> None:
             there = natives_in(connection, elsewhere)
             if any(_is_remote(each) for each in elsewhere if id(each) not in there):
-                connection.helper.call(partial(run.guard, partial(run.ship, item)))
+                connection.helper.call_soon(partial(run.guard, partial(run.ship, item)))
             else:
                 run.ship(item)
 
         when_ready(item, ship, run.fail, elsewhere)
-
-
-async def _close(connection: Connection) -> None:
-    with anyio.CancelScope(shield=True):
-        await anyio.to_thread.run_sync(connection.close)
 
 
 def _is_remote(future: Future[object]) -> bool:

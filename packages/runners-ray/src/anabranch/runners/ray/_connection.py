@@ -13,18 +13,15 @@ from typing import Final, final
 import ray
 
 from anabranch.futures import ResultUnavailableError
+from anabranch.futures.runner import SerialThread
 from anabranch.runners.ray import _native
 from anabranch.runners.ray._native import Ref
+from anabranch.runners.ray._output import wait_for_output
 from anabranch.runners.ray._startup import AUTO, LOCAL, Target
-from anabranch.runners.ray._thread import SerialThread
 
 #: How long a cancelled run has to clean up before its worker is killed, in seconds. Less than
 #: what a runner that is left by Ctrl-C waits for its runs.
 _GRACE: Final = 0.25
-
-#: How long Ray's workers take at most to have what they printed shown here, in seconds; the time
-#: that Ray itself allows for it at the end of a process.
-_PRINTING: Final = 0.5
 
 #: How long our own threads are waited for at the end, in seconds.
 _PATIENCE: Final = 2.0
@@ -161,7 +158,7 @@ class Connection:
 
     def _shut_down(self) -> None:
         if self.target.is_local and self.target.init_kwargs.get("log_to_driver", True):
-            time.sleep(_PRINTING)  # Ray tells of no event for "all has been printed".
+            wait_for_output()
         _native.shut_down()
 
 

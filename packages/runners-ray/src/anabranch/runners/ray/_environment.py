@@ -19,6 +19,9 @@ _LEFT_BEHIND: Final = (
 #: What Ray's node manager prints when a worker dies; the run that it takes along reports that.
 _REPORTED_BY_US: Final = "A worker died or was killed while executing a task by an unexpected"
 
+#: A line in the workers' output that tells this process how far it has come; see `_output`.
+END_OF_OUTPUT: Final = ":anabranch_end_of_output:"
+
 #: What of Ray's output is never printed. Ray reads it once, when it is first imported.
 _SKIPPED_OUTPUT: Final = "RAY_DEDUP_LOGS_SKIP_REGEX"
 
@@ -45,7 +48,7 @@ def unchanged_environment(extra: Mapping[str, str]) -> Iterator[None]:
 
 def import_variables() -> dict[str, str]:
     """Return the variables for Ray's import."""
-    patterns = (os.environ.get(_SKIPPED_OUTPUT), _REPORTED_BY_US)
+    patterns = (os.environ.get(_SKIPPED_OUTPUT), _REPORTED_BY_US, END_OF_OUTPUT)
     return {_SKIPPED_OUTPUT: "|".join(f"(?:{pattern})" for pattern in patterns if pattern)}
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol, TypeAlias, cast
 
 import ray
 import ray.util.client
 from ray import cloudpickle
+from ray._private import ray_logging
+from ray._private import worker as ray_worker
 
 from anabranch.runners.ray._worker import Entry
 
@@ -25,6 +29,20 @@ class Exported(Protocol):
 
 class _Watchable(Protocol):
     def _on_completed(self, callback: Callable[[object], None]) -> None: ...
+
+
+class _Dispatcher(Protocol):
+    def add_handler(self, name: str, handler: Callable[[Mapping[str, object]], None]) -> None: ...
+
+    def remove_handler(self, name: str) -> None: ...
+
+
+class _Deduplicator(Protocol):
+    def deduplicate(self, batch: Mapping[str, object]) -> list[Mapping[str, object]]: ...
+
+
+class _Node(Protocol):
+    def get_logs_dir_path(self) -> str: ...
 
 
 def export(entry: Entry, name: str) -> Exported:
@@ -85,6 +103,30 @@ def own_ip_address() -> str:
 def pickle(value: object) -> bytes:
     """Pickle a value the way it is done for a run."""
     return cast("Callable[[object], bytes]", cloudpickle.dumps)(value)
+
+
+@contextmanager
+def listener_to_output(handler: Callable[[Mapping[str, object]], None]) -> Iterator[None]:
+    """Have ``handler`` called with each batch of the workers' output, once Ray has shown it."""
+    dispatcher = cast("_Dispatcher", ray_logging.global_worker_stdstream_dispatcher)
+    dispatcher.add_handler("anabranch", handler)  # The one that shows it was there before.
+    try:
+        yield
+    finally:
+        dispatcher.remove_handler("anabranch")
+
+
+def hides(line: str) -> bool:
+    """Whether Ray shows nothing when a worker prints such a line."""
+    batch = {"pid": None, "is_err": False, "lines": [line]}
+    shown = cast("_Deduplicator", ray_logging.stdout_deduplicator).deduplicate(batch)
+    return not any(each["lines"] for each in shown)
+
+
+def log_folder() -> Path:
+    """Return where the processes of this process's own instance write their output."""
+    node = cast("_Node", ray_worker._global_node)
+    return Path(node.get_logs_dir_path())
 
 
 def shut_down() -> None:

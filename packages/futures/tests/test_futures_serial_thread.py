@@ -1,4 +1,4 @@
-"""The threads of the Ray runner, which need no Ray."""
+"""A thread that does one thing after the other."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import NoReturn
 
 import pytest
 
-from anabranch.runners.ray._thread import SerialThread
+from anabranch.futures.runner import SerialThread
 
 
 @pytest.mark.parametrize("kind", [ValueError, SystemExit, KeyboardInterrupt])
-def test_ray_thread_outlives_what_it_calls(
+def test_a_serial_thread_outlives_what_it_calls(
     kind: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
     """What a function raises is logged, and those that come after it are called all the same."""

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final, TypeVar, final
 
-from anabranch.futures.runner import start_thread
+from anabranch.futures._signals import start_thread
 
 T = TypeVar("T")
 
-_logger = logging.getLogger("anabranch.task_runner.ray")
+_logger = logging.getLogger("anabranch.futures")
 
 
 @final
