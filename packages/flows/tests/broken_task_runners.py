@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, ClassVar, Self, TypeVar, cast
@@ -41,8 +42,8 @@ class BentTaskRunner(TaskRunner):
     patience: ClassVar[float] = 20.0
     kind: ClassVar[ConcurrencyType] = ConcurrencyType.CONCURRENT
     workers: ClassVar[int] = 40
-    #: All runs that there are.
-    known: ClassVar[WeakSet[Future[Any]]] = WeakSet()
+    _known: ClassVar[WeakSet[Future[Any]]] = WeakSet()
+    _knowing: ClassVar = threading.Lock()
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,18 +63,28 @@ class BentTaskRunner(TaskRunner):
     def pass_on(self, item: WorkItem[R]) -> Future[R]:
         """Have an item executed."""
         run = self.inner._submit(item)
-        self.known.add(run)
+        self._note(run)
         return run
 
     def dispatch(self, item: WorkItem[R]) -> Future[R]:
         """Take note of all futures that are given out."""
         future = super().dispatch(item)
-        self.known.add(future)
+        self._note(future)
         return future
 
     def change(self, item: WorkItem[R]) -> WorkItem[R]:
         """Return what is executed instead of an item."""
         return item
+
+    def _note(self, run: Future[Any]) -> None:
+        with self._knowing:
+            self._known.add(run)
+
+    @classmethod
+    def all_known(cls) -> list[Future[Any]]:
+        """Return all runs that there are."""
+        with cls._knowing:
+            return list(cls._known)
 
 
 def around(

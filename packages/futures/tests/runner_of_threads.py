@@ -43,14 +43,21 @@ class _OverError(Exception):
 class ThreadRun(Future[R]):
     """A run in a thread of its own."""
 
-    #: All that there are.
-    known: ClassVar[WeakSet[ThreadRun[object]]] = WeakSet()
+    _known: ClassVar[WeakSet[ThreadRun[object]]] = WeakSet()
+    _knowing: ClassVar = threading.Lock()
 
     def __init__(self, item: WorkItem[R]) -> None:
         super().__init__(item.task_run, listener=item.listener)
-        self.known.add(cast("ThreadRun[object]", self))
+        with self._knowing:
+            self._known.add(cast("ThreadRun[object]", self))
         self.stop: Callable[[], object] | None = None
         self._behind = (*item.upstreams, *item.tolerated)
+
+    @classmethod
+    def all_known(cls) -> list[ThreadRun[object]]:
+        """Return all that there are."""
+        with cls._knowing:
+            return list(cls._known)
 
     def missing(self) -> Iterable[Future[object]]:
         """Return what the run waits for."""

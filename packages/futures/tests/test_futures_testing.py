@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import AsyncExitStack
 from typing import TypeVar
 
 import pytest
@@ -89,6 +90,25 @@ def test_a_check_that_was_given_up_starts_no_other_runner() -> None:
         assert judge(Behaviour("flies", check), subject, time_limit=0.01).outcome == "no"
         go_on.set()
         assert refused.wait(timeout=20)
+
+
+def test_a_runner_that_starts_when_its_check_was_given_up_is_left_at_once() -> None:
+    """A runner that has started too late for its check is left by an error, and used by nobody."""
+    go_on, left = threading.Event(), threading.Event()
+
+    class SlowToStart(RightTaskRunner):
+        async def _start(self, exit_stack: AsyncExitStack) -> None:
+            exit_stack.callback(left.set)
+            go_on.wait()
+            await super()._start(exit_stack)
+
+    def check(subject: Subject) -> None:
+        subject.runner.submit(int)
+
+    with Subject(SlowToStart) as subject:
+        assert judge(Behaviour("flies", check), subject, time_limit=0.01).outcome == "no"
+        go_on.set()
+        assert left.wait(timeout=20)
 
 
 def test_a_verdict_has_the_traceback() -> None:

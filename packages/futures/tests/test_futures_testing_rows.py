@@ -162,7 +162,7 @@ def is_idle(thread: threading.Thread) -> bool:
 
 def end_runs() -> None:
     """End all runs, and keep none of them."""
-    for run in list(ThreadRun.known):
+    for run in ThreadRun.all_known():
         if run.stop is not None:
             run.stop()
         run.set_final(Cancelled())

@@ -37,6 +37,7 @@ from anabranch.futures import (
 from anabranch.futures.testing import Gate, Ticket
 from anabranch.runners.dask import DaskTaskRunner
 from anabranch.runners.dask._bare import bare
+from anabranch.runners.dask._connection import Connection
 
 pytestmark = pytest.mark.slow
 
@@ -354,9 +355,14 @@ class ClusterOfTheDead(distributed.LocalCluster):
         return super().close(timeout)
 
 
+@pytest.mark.parametrize("knows", [False, True])
 @pytest.mark.parametrize("processes", [False, True])
-def test_leaving_by_ctrl_c_does_not_wait_for_blocked_workers(*, processes: bool) -> None:
-    """The workers of the runner's own cluster are ended at once when their threads are blocked."""
+def test_leaving_by_ctrl_c_does_not_wait_for_blocked_workers(
+    monkeypatch: pytest.MonkeyPatch, *, processes: bool, knows: bool
+) -> None:
+    """The runner's own workers are ended at once, whether it knows of their blocked runs or not."""
+    if not knows:  # The news that they have begun is still on its way.
+        monkeypatch.setattr(Connection, "_note_progress", lambda *_: None)
     kwargs = {**_LIGHT, "processes": processes}
     runner = DaskTaskRunner(cluster_class=ClusterOfTheDead, cluster_kwargs=kwargs)
     futures: list[Future[int]] = []
@@ -373,6 +379,45 @@ def test_leaving_by_ctrl_c_does_not_wait_for_blocked_workers(*, processes: bool)
             leave_by_ctrl_c(gate)
         assert [type(future.state) for future in futures] == [Cancelled] * 4
         assert ClusterOfTheDead.found == ["closed"]
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_leaving_does_not_wait_for_threads_that_were_abandoned(*, processes: bool) -> None:
+    """Neither do workers hold up the exit whose threads are at runs that were given up."""
+    kwargs = {**_LIGHT, "processes": processes}
+    with Gate() as gate:
+        with DaskTaskRunner(cluster_class=ClusterOfTheDead, cluster_kwargs=kwargs) as runner:
+            future = runner.submit(wait_at, gate.ticket)
+            gate.await_arrival()
+            until(future.is_running)
+            assert future.abandon(Cancelled())
+            runner.note_abandoned(future.task_run)
+        assert ClusterOfTheDead.found == ["closed"]
+
+
+def test_leaving_by_ctrl_c_loses_nothing_that_was_printed(tmp_path: Path) -> None:
+    """What tasks have printed is not lost with worker processes that are ended at once."""
+    script = """
+        import logging
+        from anabranch.futures import wait
+        from anabranch.futures.testing import Gate
+        from anabranch.runners.dask import DaskTaskRunner
+
+        def main(gate):
+            kwargs = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
+            with DaskTaskRunner(cluster_kwargs=kwargs) as runner:
+                wait([runner.submit(print, "line", number) for number in range(20)])
+                runner.submit(gate.ticket.wait)
+                gate.await_arrival()
+                raise KeyboardInterrupt
+
+        if __name__ == "__main__":
+            logging.disable(logging.CRITICAL)
+            with Gate() as gate:
+                main(gate)
+        """
+    done = run_script(tmp_path, script)
+    assert sorted(done.stdout.splitlines()) == sorted(f"line {number}" for number in range(20))
 
 
 def test_runs_cancelled_on_the_way_out_leave_nothing_on_a_cluster(

@@ -128,6 +128,9 @@ def test_ray_shows_all_that_was_printed_before_it_ends(tmp_path: Path) -> None:
         """
         import queue
         import psutil
+        from anabranch.runners.ray import _environment
+
+        _environment.LINES_AT_A_TIME = 50
 
         class LineQueue(queue.SimpleQueue):
             def get(self, timeout):
@@ -140,22 +143,47 @@ def test_ray_shows_all_that_was_printed_before_it_ends(tmp_path: Path) -> None:
 
         with RayTaskRunner(init_kwargs={"num_cpus": 1}) as runner:
             runner.submit(same, 0).wait()
-            [monitor] = [each for each in psutil.Process().children(recursive=True)
-                if "log_monitor.py" in " ".join(each.cmdline())]
+            [monitor] = [each for each in psutil.process_iter(["ppid", "cmdline"])
+                if each.info["ppid"] == os.getpid()
+                and "log_monitor.py" in " ".join(each.info["cmdline"] or ())]
             monitor.suspend()
             from anabranch.runners.ray import _output
             _output.SimpleQueue = LineQueue
-            runner.submit(count, 20_000)
+            for each in range(1500):
+                runner.submit(same, each)
+            runner.submit(count, 2000)
         """,
         tmp_path,
         RAY_COLOR_PREFIX="0",
     )
     shown = [line.partition(") ")[2] for line in printed[2:]]
-    assert shown == [f"line {number}" for number in range(20_000)]
+    assert shown == [f"line {number}" for number in range(2000)]
     assert errors == []
 
 
-def test_ray_shows_what_was_printed_where_it_hides_nothing(tmp_path: Path) -> None:
+def test_asking_ray_what_it_hides_changes_nothing(tmp_path: Path) -> None:
+    """Lines that Ray holds back, to show how often they were repeated, are not lost."""
+    _run(
+        """
+        from anabranch.runners.ray._environment import *
+        with unchanged_environment(import_variables()):
+            from anabranch.runners.ray import _native
+            from ray._private.ray_logging import stdout_deduplicator as held
+
+        for pid in range(3):
+            held.deduplicate({"pid": pid, "is_err": False, "lines": ["the same line"]})
+        before = dict(held.recent)
+        assert len(before) == 1
+        held.timesource = lambda: float("inf")  # All has been held back for long enough.
+        assert _native.hides(END_OF_OUTPUT)
+        assert not _native.hides("another line")
+        assert held.recent == before
+        """,
+        tmp_path,
+    )
+
+
+def test_ray_shows_no_line_of_ours_where_it_hides_nothing(tmp_path: Path) -> None:
     """Where the user has all output shown, no line of ours is among it."""
     printed, errors = _run(
         """

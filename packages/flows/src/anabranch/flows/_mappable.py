@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import AsyncIterable, Callable, Iterator
+from contextlib import closing
 from typing import Any, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 from anabranch.flows._rows import Rows
@@ -147,8 +148,8 @@ class Mappable(Runnable[P, R_co]):
         """
         wait_for = _reusable(kwargs.pop("wait_for", ()))
         rows = Rows(f"{self.name}.map()", args, kwargs)
-        # All of them before the first is submitted: the inputs may not fit together.
-        calls = list(iter(rows.take, None))
+        with closing(rows):  # All of them before the first is submitted: they may not fit together.
+            calls = list(iter(rows.take, None))
         return FutureList(
             [self._submit(call_args, call_kwargs, wait_for) for call_args, call_kwargs in calls]
         )

@@ -39,7 +39,10 @@ class SerialThread:
                     start_thread(self._thread)
 
     def call(self, function: Callable[[], T]) -> T:
-        """Have ``function`` called, wait for it, and return or raise what it does."""
+        """Have ``function`` called, wait for it, and return or raise what it does.
+
+        Not after `close`: it would wait for ever.
+        """
         results: list[T] = []
         errors: list[BaseException] = []
         done = threading.Event()

@@ -61,15 +61,22 @@ class Subject:
     def __init__(self, make: Callable[[], TaskRunner]) -> None:
         self.make = make
         self._runner: TaskRunner | None = None
-        self._given_up: WeakSet[threading.Thread] = WeakSet()
+        self._given_up: Final[WeakSet[threading.Thread]] = WeakSet()
+        self._lock: Final = threading.Lock()
 
     @property
     def runner(self) -> TaskRunner:
         """A started runner, shared by the behaviours."""
-        if threading.current_thread() in self._given_up:
+        check = threading.current_thread()
+        if self._runner is None and check not in self._given_up:
+            runner = self.make().__enter__()
+            with self._lock:
+                if check not in self._given_up:
+                    self._runner = runner
+            if check in self._given_up:  # As the runner was starting.
+                _leave_by_error(runner)
+        if self._runner is None or check in self._given_up:
             raise RuntimeError("this check was given up: its time was over")
-        if self._runner is None:
-            self._runner = self.make().__enter__()
         return self._runner
 
     @property
@@ -91,9 +98,10 @@ class Subject:
         Args:
             check: The thread that is still at a check; it gets no runner any more.
         """
-        if check is not None:
-            self._given_up.add(check)
-        runner, self._runner = self._runner, None
+        with self._lock:
+            if check is not None:
+                self._given_up.add(check)
+            runner, self._runner = self._runner, None
         if runner is not None:
             threading.Thread(target=_leave_by_error, args=(runner,), daemon=True).start()
 

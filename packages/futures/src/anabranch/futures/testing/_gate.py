@@ -36,7 +36,10 @@ class Ticket:
         try:
             address = ("127.0.0.1", self.port)
             with socket.create_connection(address, timeout=_PATIENCE) as connection:
-                connection.recv(1)  # Nothing is ever sent: it returns when the other side closes.
+                # A gate that closes at this very moment may lose the connection without a word;
+                # what is sent to nobody is answered.
+                connection.sendall(b".")
+                connection.recv(1)  # Nothing is sent: it returns when the gate is opened.
         except ConnectionError:
             pass  # Refused or reset: the gate has been opened and is gone.
 
@@ -65,13 +68,14 @@ class Gate:
         """Wait until one more run has come to the gate."""
         connection, _ = self._server.accept()
         self._waiting.append(connection)
+        connection.settimeout(_PATIENCE)
+        with suppress(ConnectionError):  # It has been stopped already.
+            connection.recv(1)
 
     def await_departure(self) -> None:
         """Wait until a run that has come to the gate is gone from there: it has been stopped."""
-        connection = self._waiting[-1]
-        connection.settimeout(_PATIENCE)
         with suppress(ConnectionError):  # It went without a goodbye.
-            connection.recv(1)  # Nothing is ever sent: it returns when the other side is gone.
+            self._waiting[-1].recv(1)  # Nothing more is sent: it returns when the run is gone.
 
     def open(self) -> None:
         """Let those waiting, and all who come later, go on."""

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Final, cast
 
 from anabranch.futures import MissingDependencyError
 from anabranch.futures.runner import describe
-from anabranch.runners.dask._native import Client, Cluster, Distributed, LocalCluster
+from anabranch.runners.dask._native import (
+    Client,
+    Cluster,
+    Distributed,
+    LocalCluster,
+    LocalWorker,
+    Nanny,
+)
 
 if TYPE_CHECKING:
     from typing import Any
@@ -24,8 +31,8 @@ _logger = logging.getLogger("anabranch.task_runner.dask")
 #: A cluster class, or anything that is called like one.
 ClusterFactory = Callable[..., object]
 
-#: How long worker processes that are ended in a hurry have for it, in seconds.
-_GRACE: Final = 0.25
+#: How long workers that are ended in a hurry have for it before they are killed, in seconds.
+_PATIENCE: Final = 2.5
 
 _DASHBOARD_PORT: Final = 8787  # Dask's own default.
 
@@ -121,23 +128,39 @@ def close_cluster(distributed: Distributed, cluster: Cluster, *, in_a_hurry: boo
     Args:
         distributed: The module.
         cluster: The cluster.
-        in_a_hurry: Whether the workers of a local one are given next to no time for what they are
-            at. Dask allows them many seconds.
+        in_a_hurry: Whether the workers of a local one do not wait for what their threads are at.
+            Dask lets them wait for many seconds.
     """
-    if in_a_hurry and isinstance(cluster, distributed.LocalCluster):
-        local = cast("LocalCluster", cluster)
+    try:
+        if in_a_hurry and isinstance(cluster, distributed.LocalCluster):
+            local = cast("LocalCluster", cluster)
+            errors = cast("list[object]", local.sync(partial(_end_workers, distributed, local)))
+            for error in filter(None, errors):
+                _logger.debug("A Dask worker was not ended at once: %r", error)
+    finally:
+        cluster.close()
 
-        async def close_workers() -> None:
-            ends = []
-            for worker in local.workers.values():
-                # A nanny kills its worker's process; a thread of this process cannot be killed.
-                in_process = not isinstance(worker, distributed.Nanny)
-                options = {"executor_wait": False} if in_process else {}
-                ends.append(worker.close(timeout=_GRACE, **options))
-            await asyncio.gather(*ends, return_exceptions=True)
 
-        local.sync(close_workers)
-    cluster.close()
+async def _end_workers(distributed: Distributed, cluster: LocalCluster) -> list[object]:
+    ends = (
+        _end_process(cast("Nanny", worker))
+        if isinstance(worker, distributed.Nanny)
+        else _end_in_process(cast("LocalWorker", worker))
+        for worker in cluster.workers.values()
+    )
+    return await asyncio.gather(*ends, return_exceptions=True)
+
+
+async def _end_process(nanny: Nanny) -> None:
+    if nanny.status.name == "running":  # Else it would start another process.
+        nanny.close_gracefully()
+    if nanny.process is not None:
+        await nanny.process.kill(timeout=_PATIENCE, executor_wait=False)
+    await nanny.close()
+
+
+async def _end_in_process(worker: LocalWorker) -> None:
+    await worker.close(timeout=_PATIENCE, executor_wait=False)
 
 
 def _wait_for_lost_workers(cluster: Cluster) -> None:

@@ -127,11 +127,33 @@ class Worker(Protocol):
         """Send an event to who listens for its topic, some time soon."""
 
 
-class ClosableWorker(Protocol):
-    """A worker of a local cluster, or the nanny of one that is a process of its own."""
+class LocalWorker(Protocol):
+    """A ``distributed.Worker`` in this process."""
 
-    def close(self, *, timeout: float, **options: bool) -> Awaitable[object]:
-        """End the worker."""
+    def close(self, *, timeout: float, executor_wait: bool) -> Awaitable[object]:
+        """End it, with or without waiting for its threads."""
+
+
+class _Named(Protocol):
+    name: str
+
+
+class _WorkerProcess(Protocol):
+    def kill(self, *, timeout: float, executor_wait: bool) -> Awaitable[None]:
+        """End it in good order, or by force when the time is over."""
+
+
+class Nanny(Protocol):
+    """A ``distributed.Nanny``, which looks after a worker in a process of its own."""
+
+    status: _Named
+    process: _WorkerProcess | None
+
+    def close_gracefully(self) -> None:
+        """Have it not start another process when this one ends."""
+
+    def close(self) -> Awaitable[object]:
+        """End it, and the process."""
 
 
 class Cluster(Protocol):
@@ -147,7 +169,7 @@ class Cluster(Protocol):
 class LocalCluster(Cluster, Protocol):
     """A ``distributed.LocalCluster``."""
 
-    workers: Mapping[object, ClosableWorker]
+    workers: Mapping[object, LocalWorker | Nanny]
 
     def sync(self, function: Callable[[], Awaitable[object]]) -> object:
         """Have an async function called in the cluster's loop, and wait for it."""

@@ -157,9 +157,11 @@ class Connection:
         self._owner.close()
 
     def _shut_down(self) -> None:
-        if self.target.is_local and self.target.init_kwargs.get("log_to_driver", True):
-            wait_for_output()
-        _native.shut_down()
+        try:
+            if self.target.is_local:
+                wait_for_output()
+        finally:
+            _native.shut_down()
 
 
 @final

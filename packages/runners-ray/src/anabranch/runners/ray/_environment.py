@@ -22,6 +22,9 @@ _REPORTED_BY_US: Final = "A worker died or was killed while executing a task by 
 #: A line in the workers' output that tells this process how far it has come; see `_output`.
 END_OF_OUTPUT: Final = ":anabranch_end_of_output:"
 
+#: How many lines Ray reads at most of one file of output before it turns to the next.
+LINES_AT_A_TIME: Final = 100_000
+
 #: What of Ray's output is never printed. Ray reads it once, when it is first imported.
 _SKIPPED_OUTPUT: Final = "RAY_DEDUP_LOGS_SKIP_REGEX"
 
@@ -54,4 +57,7 @@ def import_variables() -> dict[str, str]:
 
 def start_variables() -> dict[str, str]:
     """Return the variables for an instance of our own, which sends no usage statistics."""
-    return {"RAY_USAGE_STATS_ENABLED": "0"}
+    return {
+        "RAY_LOG_MONITOR_NUM_LINES_TO_READ": str(LINES_AT_A_TIME),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }

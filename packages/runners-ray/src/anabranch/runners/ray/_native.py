@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +40,8 @@ class _Dispatcher(Protocol):
 
 
 class _Deduplicator(Protocol):
+    recent: dict[object, object]
+
     def deduplicate(self, batch: Mapping[str, object]) -> list[Mapping[str, object]]: ...
 
 
@@ -116,10 +120,17 @@ def listener_to_output(handler: Callable[[Mapping[str, object]], None]) -> Itera
         dispatcher.remove_handler("anabranch")
 
 
+def shows_output() -> bool:
+    """Whether Ray shows here what the workers print."""
+    return any(thread.name == "ray_print_logs" for thread in threading.enumerate())
+
+
 def hides(line: str) -> bool:
     """Whether Ray shows nothing when a worker prints such a line."""
-    batch = {"pid": None, "is_err": False, "lines": [line]}
-    shown = cast("_Deduplicator", ray_logging.stdout_deduplicator).deduplicate(batch)
+    # A copy: asking adds to what has been seen, and takes out what has waited long enough.
+    deduplicator = copy.copy(cast("_Deduplicator", ray_logging.stdout_deduplicator))
+    deduplicator.recent = {}
+    shown = deduplicator.deduplicate({"pid": None, "is_err": False, "lines": [line]})
     return not any(each["lines"] for each in shown)
 
 
