@@ -6,6 +6,7 @@ import builtins
 import functools
 import io
 import logging
+import pickle
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -296,11 +297,31 @@ class TestPrints:
         def replace() -> None:
             monkeypatch.setattr(builtins, "print", functools.partial(builtins.print, "*"))
 
+        original = builtins.print
         replace()
         speak("again")
         print("printed")
+        monkeypatch.setattr(builtins, "print", original)
         assert lines == ["INFO    | Task run 'again' - * again"]
         assert capsys.readouterr().out == "* printed\n"
+
+    def test_print_itself_is_a_task_like_any_other(
+        self, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Where prints are logged, `print` can be submitted and pickled under its own name."""
+        caplog.set_level(logging.INFO, logger="anabranch")
+
+        @flow(flow_run_name="flow", log_prints=True)
+        def body() -> str:
+            assert pickle.loads(pickle.dumps(print)) is print
+            printing = task(print).submit("hello")
+            printing.wait()
+            name: str = printing.task_run.task_name
+            return name
+
+        assert body() == "print"
+        assert "hello" in caplog.messages
+        assert capsys.readouterr().out == ""
 
     def test_subflows_inherit_it(self, lines: list[str]) -> None:
         """A subflow logs its prints if its parent does, and says nothing else."""

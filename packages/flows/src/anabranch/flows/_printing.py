@@ -10,7 +10,7 @@ import builtins
 import io
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import IO, Final, Protocol, cast, final
@@ -88,10 +88,15 @@ class _Replacement:
 
 @final
 class _LoggingPrint:
-    """Stands in for `print`."""
+    """Stands in for `print`, also as a task's function, and travels as that."""
 
     def __init__(self, original: _Print) -> None:
         self.original: Final = original
+        self.__name__ = self.__qualname__ = "print"
+        self.__module__ = "builtins"
+
+    def __reduce__(self) -> tuple[Callable[[], _Print], tuple[()]]:
+        return _builtin, ()
 
     def __call__(
         self,
