@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import attrs
@@ -36,6 +36,7 @@ from anabranch.futures.runner import Shipment, make_item, new_run_id
 from anabranch.futures.testing import Gate, Ticket
 from anabranch.runners.dask import DaskTaskRunner
 from anabranch.runners.dask._parcel import Packer, Parcel
+from anabranch.runners.dask._run import DaskRun
 from anabranch.runners.dask._stopping import stop_runs
 from anabranch.runners.dask._worker import RemoteFailure, execute
 
@@ -562,6 +563,29 @@ def test_cancelling_a_run_cancels_its_dependants(started: Started, tmp_path: Pat
         gate.open()
         wait(blockers)
     assert not (tmp_path / "ran").exists()
+
+
+def test_forgetting_a_run_that_something_unwanted_depends_on_harms_no_other(
+    started: Started, tmp_path: Path
+) -> None:
+    """The scheduler keeps the client, and its other runs, whatever it is asked to forget."""
+    runner, tasks = started.runner, started.scheduler.tasks
+    with Gate() as gate:
+        blockers = [runner.submit(wait_at, gate.ticket, number) for number in range(_SLOTS)]
+        for _ in blockers:
+            gate.await_arrival()
+        first = cast("DaskRun[int]", runner.submit(increment, 1))
+        last = cast("DaskRun[Any]", after(runner, [first], touch, tmp_path / "ran"))
+        until(lambda: key_of(last) in tasks)
+        first._gate, last._gates = None, []
+        until(lambda: not tasks[f"wait_for-{key_of(first)}"].who_wants)
+        assert first._native is not None
+        first._connection.cancel(first, first._native)
+        until(lambda: not tasks[key_of(first)].who_wants)
+        assert first.cancel() is Cancellation.CANCELLED
+        assert isinstance(last.state, UpstreamFailed)
+        gate.open()
+        assert [each.result() for each in blockers] == [0, 1]
 
 
 def test_a_run_cancelled_while_it_waits_for_others_never_gets_to_dask(

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Awaitable
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, cast, final
 
 from anabranch.futures.runner import describe, new_run_id
@@ -43,13 +42,13 @@ class Canceller:
         self._logger: Final = logger
         self._changed: Final = threading.Condition()
         # The runs are held too: one that starts all the same is yet to be told so.
-        self._waiting: list[tuple[int, NativeFuture, DaskRun[Any]]] = []
+        self._waiting: list[tuple[NativeFuture, DaskRun[Any]]] = []
         self._is_busy = False
 
     def cancel(self, run: DaskRun[Any], native: NativeFuture) -> None:
         """Have Dask forget a run; does not wait for it."""
         with self._changed:
-            self._waiting.append((run.number, native, run))
+            self._waiting.append((native, run))
             if self._is_busy:
                 return
             self._is_busy = True
@@ -72,12 +71,10 @@ class Canceller:
                     self._is_busy = False
                     self._changed.notify_all()
                     return
-            # Dependants first: the scheduler goes from a run to what depends on it by recursion.
-            batch.sort(key=itemgetter(0), reverse=True)
             try:
                 await asyncio.gather(
-                    self._tell_workers([run.task_run.id for _, _, run in batch]),
-                    self._forget([native for _, native, _ in batch]),
+                    self._tell_workers([run.task_run.id for _, run in batch]),
+                    self._forget([native for native, _ in batch]),
                 )
             except Exception as error:  # The scheduler may be gone, and all runs with it.
                 self._logger.debug("Runs could not be cancelled on Dask: %s", describe(error))
@@ -88,8 +85,14 @@ class Canceller:
 
     async def _forget(self, natives: list[NativeFuture]) -> None:
         client = self._client
-        for native in natives:
-            await client.cancel([native])
+        # Given back, and not cancelled: where something else depends on a key that nobody wants any
+        # more, cancelling it makes the scheduler drop the client, and all of its runs.
+        message = {
+            "op": "client-releases-keys",
+            "keys": [native.key for native in natives],
+            "client": client.id,
+        }
+        client._send_to_scheduler(message)
         # The scheduler passes over keys that it does not know yet, and it learns of a key some
         # time after it has been told: what was submitted just now would run all the same. It works
         # on submissions in their order, so it knows the keys once it has refused this one, which
@@ -98,5 +101,4 @@ class Canceller:
         refused = client.submit(nothing, unheard_of, key=f"anabranch-{new_run_id()}", pure=False)
         with suppress(CancelledError):
             await cast("Awaitable[object]", refused.result())  # In the loop, it is a coroutine.
-        for native in natives:
-            await client.cancel([native])
+        client._send_to_scheduler(message)

@@ -158,12 +158,11 @@ class Connection:
             dependencies: The keys behind the parcel's slots, and then those to wait for besides.
         """
         client = self._open_client()
-        run.number = next(self._numbers)
         self._runs[parcel.run_id] = run
         # Dask shows the part of the key before the first "-" as the name.
         key = f"{parcel.run_name}-{parcel.run_id}"
         if parcel.first_attempt > 1:  # Dask may not be through with the key that was lost.
-            key = f"{key}-{run.number}"
+            key = f"{key}-{next(self._numbers)}"
         return client.submit(execute, parcel, *dependencies, key=key, pure=False)
 
     def gate(self, run: DaskRun[Any], native: NativeFuture) -> NativeFuture:

@@ -90,11 +90,8 @@ class Client(Protocol):
     def run_on_scheduler(self, function: Callable[..., object], *, is_ours: bool) -> object:
         """Have a function called in the scheduler's process."""
 
-    def cancel(self, futures: list[NativeFuture]) -> Awaitable[None]:
-        """Have the scheduler forget keys, and what depends on them.
-
-        It is to be awaited if called in the client's loop, as it is here.
-        """
+    def _send_to_scheduler(self, message: Mapping[str, object]) -> None:
+        """Send a message some time soon; they arrive in their order, and those of others too."""
 
     def subscribe_topic(self, topic: str, handler: Callable[[tuple[float, object]], None]) -> None:
         """Have events of a topic handed to a function, in the loop."""

@@ -95,7 +95,6 @@ class DaskRun(Future[R_co]):
         "_turn",
         "_upstreams",
         "_worker",
-        "number",
     )
 
     def __init__(self, item: WorkItem[R_co], connection: Connection) -> None:
@@ -103,8 +102,6 @@ class DaskRun(Future[R_co]):
         for upstream in (*item.upstreams, *item.tolerated):
             loops |= upstream.needed_loops()
         super().__init__(item.task_run, loops=loops, listener=item.listener)
-        #: Higher than that of any run that this one depends on.
-        self.number = 0
         self._connection = connection
         self._is_async = item.is_async
         self._is_unwanted = False
