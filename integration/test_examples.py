@@ -16,7 +16,9 @@ RunPython = Callable[..., str]
 
 
 def greetings_in(output: str) -> list[str]:
-    """Return the greetings in what was printed, threads may come before a newline of others."""
+    """Return the greetings in some output; one thread may print before the newline of another."""
+    rest = re.sub("|".join(GREETINGS), "", output)
+    assert not re.sub(r"\S*\(\w+ pid=\d+\)\S*", "", rest).strip(), output
     return re.findall("|".join(GREETINGS), output)
 
 

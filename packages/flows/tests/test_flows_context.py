@@ -297,11 +297,10 @@ class TestPrints:
         def replace() -> None:
             monkeypatch.setattr(builtins, "print", functools.partial(builtins.print, "*"))
 
-        original = builtins.print
+        monkeypatch.setattr(builtins, "print", builtins.print)  # Which is what is put back.
         replace()
         speak("again")
         print("printed")
-        monkeypatch.setattr(builtins, "print", original)
         assert lines == ["INFO    | Task run 'again' - * again"]
         assert capsys.readouterr().out == "* printed\n"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -379,6 +379,32 @@ class TestMapping:
         submit: Callable[..., object] = add.map
         with pytest.raises(kind, match=message):
             in_flow(lambda: submit(*args, **kwargs))
+
+    def test_an_input_that_raises_stop_iteration_is_no_end(self) -> None:
+        """A failure that would end a loop silently is told, and begun inputs are closed."""
+        closed: list[str] = []
+
+        def numbers() -> Iterator[int]:
+            try:
+                yield from range(3)
+            finally:
+                closed.append("numbers")
+
+        @task
+        def stop() -> list[int]:
+            raise StopIteration("no")
+
+        def body() -> list[str]:
+            failed = stop.submit()
+            failed.wait()
+            with pytest.raises(RuntimeError, match="raised StopIteration"):
+                add.map(numbers(), failed)
+            assert closed == ["numbers"]
+            with pytest.raises(ValueError, match="argument 2 ended after 1"):
+                add.map(numbers(), [1])
+            return closed
+
+        assert in_flow(body) == ["numbers"] * 2
 
 
 class TestMethods:

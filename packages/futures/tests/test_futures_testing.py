@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
+from queue import SimpleQueue
 from typing import TypeVar
 
 import pytest
 from runner_of_threads import RightTaskRunner, ThreadRun
 
-from anabranch.futures import ConcurrencyType, WorkItem
+from anabranch.futures import ConcurrencyType, TaskRunner, WorkItem
 from anabranch.futures.testing import (
     BEHAVIOURS,
     Behaviour,
@@ -94,21 +95,55 @@ def test_a_check_that_was_given_up_starts_no_other_runner() -> None:
 
 def test_a_runner_that_starts_when_its_check_was_given_up_is_left_at_once() -> None:
     """A runner that has started too late for its check is left by an error, and used by nobody."""
-    go_on, left = threading.Event(), threading.Event()
+    begun, go_on = threading.Event(), threading.Event()
+    left_by: SimpleQueue[BaseException | None] = SimpleQueue()
+    late: list[TaskRunner] = []
 
     class SlowToStart(RightTaskRunner):
         async def _start(self, exit_stack: AsyncExitStack) -> None:
-            exit_stack.callback(left.set)
+            async def leave(_kind: object, error: BaseException | None, _: object) -> None:
+                left_by.put(error)
+
+            exit_stack.push_async_exit(leave)
+            late.append(self)
+            begun.set()
             go_on.wait()
-            await super()._start(exit_stack)
 
-    def check(subject: Subject) -> None:
-        subject.runner.submit(int)
+    def check() -> None:
+        with suppress(RuntimeError):
+            _ = subject.runner
 
-    with Subject(SlowToStart) as subject:
-        assert judge(Behaviour("flies", check), subject, time_limit=0.01).outcome == "no"
-        go_on.set()
-        assert left.wait(timeout=20)
+    subject = Subject(SlowToStart)
+    thread = threading.Thread(target=check, daemon=True)
+    thread.start()
+    assert begun.wait(20)
+    subject.give_up(thread)
+    go_on.set()
+    assert isinstance(left_by.get(timeout=20), TimeoutError)
+    with subject:
+        assert subject.runner is not late[0]
+
+
+def test_a_gate_lets_go_whom_another_thread_listens_to() -> None:
+    """A gate that is opened while a thread waits for a run to go away lets both go on."""
+    listens = threading.Event()
+
+    def listen() -> None:
+        listens.set()
+        with suppress(OSError, IndexError):  # It is gone already.
+            gate.await_departure()
+
+    with Gate() as gate:
+        threads = [
+            threading.Thread(target=each, daemon=True) for each in (gate.ticket.wait, listen)
+        ]
+        threads[0].start()
+        gate.await_arrival()
+        threads[1].start()
+        assert listens.wait(20)
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
 
 
 def test_a_verdict_has_the_traceback() -> None:

@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import attrs
 import dask
+import distributed
 import pytest
 from dask_tasks import dispatch, increment, until
 
@@ -50,10 +51,18 @@ _LONG = 3_600.0
 
 
 @pytest.fixture(scope="module")
-def runner() -> Iterator[TaskRunner]:
+def cluster() -> Iterator[distributed.LocalCluster]:
+    """The cluster of the runner."""
+    with distributed.LocalCluster(
+        n_workers=_SLOTS, threads_per_worker=1, dashboard_address=":0"
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def runner(cluster: distributed.LocalCluster) -> Iterator[TaskRunner]:
     """A started runner, and the only one of the module."""
-    kwargs = {"n_workers": _SLOTS, "threads_per_worker": 1, "dashboard_address": ":0"}
-    with DaskTaskRunner(cluster_kwargs=kwargs) as runner:
+    with DaskTaskRunner(cluster_class=lambda: cluster) as runner:
         yield runner
 
 
@@ -351,7 +360,10 @@ def test_dask_waits_for_a_lost_worker_as_long_as_it_takes(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("function", [play, play_async])
 def test_dask_cancels_a_run_that_waits_on_its_worker(
-    runner: TaskRunner, tmp_path: Path, function: Callable[..., Any]
+    runner: TaskRunner,
+    cluster: distributed.LocalCluster,
+    tmp_path: Path,
+    function: Callable[..., Any],
 ) -> None:
     """A run that is cancelled between two attempts makes no other, and frees its worker."""
     logs, heard = [tmp_path / str(slot) for slot in range(_SLOTS)], Heard()
@@ -364,6 +376,9 @@ def test_dask_cancels_a_run_that_waits_on_its_worker(
         assert future.cancel() is Cancellation.CANCELLED
         assert isinstance(future.state, Cancelled)
         assert "between two attempts" in str(future.state)
+    scheduler = cast("distributed.Scheduler", cluster.scheduler)
+    # Else it may give all that comes next to one worker.
+    until(lambda: not any(worker.processing for worker in scheduler.workers.values()))
     with Gate() as gate:
         others = [dispatch(runner, play_at, gate.ticket, tmp_path / "o", "r") for _ in logs]
         for _ in others:

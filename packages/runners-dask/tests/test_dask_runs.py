@@ -78,6 +78,13 @@ def runner(started: Started) -> TaskRunner:
     return started.runner
 
 
+@pytest.fixture(autouse=True)
+def idle(started: Started) -> None:
+    """Wait until no worker is busy: the scheduler may give all that comes then to another one."""
+    workers = started.scheduler.workers
+    until(lambda: not any(worker.processing for worker in workers.values()))
+
+
 def key_of(future: Future[Any]) -> str:
     """Return the run's key on Dask."""
     return f"{future.task_run.name}-{future.task_run.id}"

@@ -128,9 +128,6 @@ def test_ray_shows_all_that_was_printed_before_it_ends(tmp_path: Path) -> None:
         """
         import queue
         import psutil
-        from anabranch.runners.ray import _environment
-
-        _environment.LINES_AT_A_TIME = 50
 
         class LineQueue(queue.SimpleQueue):
             def get(self, timeout):
@@ -155,46 +152,45 @@ def test_ray_shows_all_that_was_printed_before_it_ends(tmp_path: Path) -> None:
         """,
         tmp_path,
         RAY_COLOR_PREFIX="0",
+        RAY_LOG_MONITOR_NUM_LINES_TO_READ="50",
     )
     shown = [line.partition(") ")[2] for line in printed[2:]]
     assert shown == [f"line {number}" for number in range(2000)]
     assert errors == []
 
 
-def test_asking_ray_what_it_hides_changes_nothing(tmp_path: Path) -> None:
-    """Lines that Ray holds back, to show how often they were repeated, are not lost."""
-    _run(
-        """
-        from anabranch.runners.ray._environment import *
-        with unchanged_environment(import_variables()):
-            from anabranch.runners.ray import _native
-            from ray._private.ray_logging import stdout_deduplicator as held
-
-        for pid in range(3):
-            held.deduplicate({"pid": pid, "is_err": False, "lines": ["the same line"]})
-        before = dict(held.recent)
-        assert len(before) == 1
-        held.timesource = lambda: float("inf")  # All has been held back for long enough.
-        assert _native.hides(END_OF_OUTPUT)
-        assert not _native.hides("another line")
-        assert held.recent == before
-        """,
-        tmp_path,
-    )
-
-
-def test_ray_shows_no_line_of_ours_where_it_hides_nothing(tmp_path: Path) -> None:
-    """Where the user has all output shown, no line of ours is among it."""
+@pytest.mark.parametrize("variables", [{"RAY_DEDUP_LOGS": "0"}, {"RAY_DEDUP_LOGS": "1"}], ids=str)
+def test_ray_shows_nothing_else_than_what_was_printed(
+    tmp_path: Path, variables: dict[str, str]
+) -> None:
+    """No line of ours is among the output, whatever Ray was told, also if it was imported first."""
     printed, errors = _run(
         """
+        import ray
+
         with RayTaskRunner(init_kwargs={"num_cpus": 1}) as runner:
-            runner.submit(print, "hello").wait()
+            runner.submit(print, "hello")
         """,
         tmp_path,
         RAY_COLOR_PREFIX="0",
-        RAY_DEDUP_LOGS="0",
+        **variables,
     )
-    assert [line.partition(") ")[2] for line in printed[2:]] in ([], ["hello"])
+    assert [line.partition(") ")[2] for line in printed[2:]] == ["hello"]
+    assert errors == []
+
+
+def test_ray_ends_well_where_its_output_cannot_be_followed(tmp_path: Path) -> None:
+    """A version of Ray that shows output in some other way is given a moment, and is ended."""
+    _, errors = _run(
+        """
+        with RayTaskRunner(init_kwargs={"num_cpus": 1}) as runner:
+            runner.submit(print, "hello").wait()
+            from ray._private import ray_logging
+            del ray_logging.global_worker_stdstream_dispatcher
+        assert leftovers() == [], leftovers()
+        """,
+        tmp_path,
+    )
     assert errors == []
 
 

@@ -149,7 +149,7 @@ class Mappable(Runnable[P, R_co]):
         wait_for = _reusable(kwargs.pop("wait_for", ()))
         rows = Rows(f"{self.name}.map()", args, kwargs)
         with closing(rows):  # All of them before the first is submitted: they may not fit together.
-            calls = list(iter(rows.take, None))
+            calls = list(rows)
         return FutureList(
             [self._submit(call_args, call_kwargs, wait_for) for call_args, call_kwargs in calls]
         )

@@ -69,6 +69,11 @@ class Rows:
             self._row.append(self._order[len(self._row)].next())
         return self._call()
 
+    def __iter__(self) -> Iterator[Call]:
+        """Take all that are left."""
+        while (call := self.take()) is not None:
+            yield call
+
     async def take_async(self) -> Call | None:
         """`take`, without blocking the event loop where an input can be waited for."""
         while len(self._row) < len(self._order):

@@ -68,16 +68,19 @@ class Subject:
     def runner(self) -> TaskRunner:
         """A started runner, shared by the behaviours."""
         check = threading.current_thread()
-        if self._runner is None and check not in self._given_up:
+        with self._lock:
+            is_late, runner = check in self._given_up, self._runner
+        if not is_late and runner is None:
             runner = self.make().__enter__()
             with self._lock:
-                if check not in self._given_up:
+                is_late = check in self._given_up  # As the runner was starting.
+                if not is_late:
                     self._runner = runner
-            if check in self._given_up:  # As the runner was starting.
+            if is_late:
                 _leave_by_error(runner)
-        if self._runner is None or check in self._given_up:
+        if is_late or runner is None:
             raise RuntimeError("this check was given up: its time was over")
-        return self._runner
+        return runner
 
     @property
     def concurrency_type(self) -> ConcurrencyType:
@@ -107,7 +110,8 @@ class Subject:
 
     def leave(self) -> None:
         """Leave the started runner, if there is one; the next behaviour has another."""
-        runner, self._runner = self._runner, None
+        with self._lock:
+            runner, self._runner = self._runner, None
         if runner is not None:
             runner.__exit__(None, None, None)
 

@@ -57,7 +57,8 @@ class Gate:
         self._server.settimeout(_PATIENCE)
         self._waiting: list[socket.socket] = []
         self._made_in: Final = threading.get_ident()
-        _gates.add(self)
+        with _gates_lock:
+            _gates.add(self)
 
     @property
     def ticket(self) -> Ticket:
@@ -80,6 +81,8 @@ class Gate:
     def open(self) -> None:
         """Let those waiting, and all who come later, go on."""
         for connection in self._waiting:
+            with suppress(OSError):  # It ends what another thread is at with it.
+                connection.shutdown(socket.SHUT_RDWR)
             connection.close()
         self._waiting.clear()
         with suppress(OSError):  # It wakes a thread that waits for an arrival.
@@ -99,10 +102,13 @@ class Gate:
 
 
 _gates: Final[WeakSet[Gate]] = WeakSet()
+_gates_lock: Final = threading.Lock()
 
 
 def open_gates_of(thread: threading.Thread) -> None:
     """Open the gates that were made in a thread, which does not get to it itself."""
-    for gate in list(_gates):
+    with _gates_lock:
+        gates = list(_gates)
+    for gate in gates:
         if gate._made_in == thread.ident:
             gate.open()

@@ -19,11 +19,8 @@ _LEFT_BEHIND: Final = (
 #: What Ray's node manager prints when a worker dies; the run that it takes along reports that.
 _REPORTED_BY_US: Final = "A worker died or was killed while executing a task by an unexpected"
 
-#: A line in the workers' output that tells this process how far it has come; see `_output`.
-END_OF_OUTPUT: Final = ":anabranch_end_of_output:"
-
 #: How many lines Ray reads at most of one file of output before it turns to the next.
-LINES_AT_A_TIME: Final = 100_000
+_LINES_AT_A_TIME: Final = "RAY_LOG_MONITOR_NUM_LINES_TO_READ"
 
 #: What of Ray's output is never printed. Ray reads it once, when it is first imported.
 _SKIPPED_OUTPUT: Final = "RAY_DEDUP_LOGS_SKIP_REGEX"
@@ -51,13 +48,21 @@ def unchanged_environment(extra: Mapping[str, str]) -> Iterator[None]:
 
 def import_variables() -> dict[str, str]:
     """Return the variables for Ray's import."""
-    patterns = (os.environ.get(_SKIPPED_OUTPUT), _REPORTED_BY_US, END_OF_OUTPUT)
+    patterns = (os.environ.get(_SKIPPED_OUTPUT), _REPORTED_BY_US)
     return {_SKIPPED_OUTPUT: "|".join(f"(?:{pattern})" for pattern in patterns if pattern)}
 
 
 def start_variables() -> dict[str, str]:
     """Return the variables for an instance of our own, which sends no usage statistics."""
     return {
-        "RAY_LOG_MONITOR_NUM_LINES_TO_READ": str(LINES_AT_A_TIME),
+        _LINES_AT_A_TIME: str(lines_at_a_time()),
         "RAY_USAGE_STATS_ENABLED": "0",
     }
+
+
+def lines_at_a_time() -> int:
+    """Return how many lines Ray is to read of one file of output before it turns to the next.
+
+    More than Ray's own thousand: what waits behind so many is waited for in the end.
+    """
+    return int(os.environ.get(_LINES_AT_A_TIME, "10000"))

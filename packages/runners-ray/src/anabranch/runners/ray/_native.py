@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeAlias, cast
+from typing import Final, Protocol, TypeAlias, cast
 
 import ray
 import ray.util.client
 from ray import cloudpickle
-from ray._private import ray_logging
-from ray._private import worker as ray_worker
 
 from anabranch.runners.ray._worker import Entry
 
 #: The handle of something that lies, or will lie, in Ray.
 Ref: TypeAlias = "ray.ObjectRef[object]"
+
+
+#: What Ray calls the thread that shows the workers' output, and its part in that.
+_PRINTER: Final = "ray_print_logs"
 
 
 class Exported(Protocol):
@@ -33,16 +35,13 @@ class _Watchable(Protocol):
     def _on_completed(self, callback: Callable[[object], None]) -> None: ...
 
 
+#: What workers have printed, as it comes in here: some lines of one of them.
+Batch: TypeAlias = Mapping[str, object]
+
+
 class _Dispatcher(Protocol):
-    def add_handler(self, name: str, handler: Callable[[Mapping[str, object]], None]) -> None: ...
-
-    def remove_handler(self, name: str) -> None: ...
-
-
-class _Deduplicator(Protocol):
-    recent: dict[object, object]
-
-    def deduplicate(self, batch: Mapping[str, object]) -> list[Mapping[str, object]]: ...
+    _lock: AbstractContextManager[object]
+    handlers: list[tuple[str, Callable[[Batch], None]]]
 
 
 class _Node(Protocol):
@@ -109,35 +108,40 @@ def pickle(value: object) -> bytes:
     return cast("Callable[[object], bytes]", cloudpickle.dumps)(value)
 
 
-@contextmanager
-def listener_to_output(handler: Callable[[Mapping[str, object]], None]) -> Iterator[None]:
-    """Have ``handler`` called with each batch of the workers' output, once Ray has shown it."""
-    dispatcher = cast("_Dispatcher", ray_logging.global_worker_stdstream_dispatcher)
-    dispatcher.add_handler("anabranch", handler)  # The one that shows it was there before.
-    try:
-        yield
-    finally:
-        dispatcher.remove_handler("anabranch")
-
-
 def shows_output() -> bool:
     """Whether Ray shows here what the workers print."""
-    return any(thread.name == "ray_print_logs" for thread in threading.enumerate())
+    return any(thread.name == _PRINTER for thread in threading.enumerate())
 
 
-def hides(line: str) -> bool:
-    """Whether Ray shows nothing when a worker prints such a line."""
-    # A copy: asking adds to what has been seen, and takes out what has waited long enough.
-    deduplicator = copy.copy(cast("_Deduplicator", ray_logging.stdout_deduplicator))
-    deduplicator.recent = {}
-    shown = deduplicator.deduplicate({"pid": None, "is_err": False, "lines": [line]})
-    return not any(each["lines"] for each in shown)
+def filter_output(is_shown: Callable[[Batch], bool]) -> None:
+    """Have a function asked of all output from now on whether Ray is to show it here.
+
+    Raises:
+        ImportError, AttributeError: This version of Ray has another way of showing it.
+    """
+    from ray._private import ray_logging  # noqa: PLC0415 - it may be gone from a later version
+
+    def filtered(show: Callable[[Batch], None], batch: Batch) -> None:
+        if is_shown(batch):
+            show(batch)
+
+    dispatcher = cast("_Dispatcher", ray_logging.global_worker_stdstream_dispatcher)
+    with dispatcher._lock:
+        dispatcher.handlers = [
+            (name, partial(filtered, handler) if name == _PRINTER else handler)
+            for name, handler in dispatcher.handlers
+        ]
 
 
-def log_folder() -> Path:
-    """Return where the processes of this process's own instance write their output."""
-    node = cast("_Node", ray_worker._global_node)
-    return Path(node.get_logs_dir_path())
+def output_folder() -> Path:
+    """Return where the processes of this process's own instance write their output.
+
+    Raises:
+        ImportError, AttributeError: This version of Ray does not tell.
+    """
+    from ray._private import worker  # noqa: PLC0415 - see above
+
+    return Path(cast("_Node", worker._global_node).get_logs_dir_path())
 
 
 def shut_down() -> None:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final, cast
 
 from anabranch.runners.ray import _native
-from anabranch.runners.ray._environment import END_OF_OUTPUT, LINES_AT_A_TIME
+from anabranch.runners.ray._environment import lines_at_a_time
 
-#: How long the output is waited for at most, in seconds. As a rule Ray needs some tenths.
+#: How long Ray may take for the next line, in seconds, and for all of them.
 _PATIENCE: Final = 5.0
+_PATIENCE_IN_ALL: Final = 30.0
 
-#: The same where Ray would show our markers: what it allows itself at the end of a process.
-_PATIENCE_WITHOUT_MARKERS: Final = 0.5
+#: How long versions of Ray are given that cannot be asked; what they allow themselves.
+_PATIENCE_UNASKED: Final = 0.5
+
+_MARKER: Final = ":anabranch_marker:"
 
 
 def wait_for_output() -> None:
@@ -24,42 +27,48 @@ def wait_for_output() -> None:
 
     Ray tells of no event for that. Its log monitor goes round the files with the output, publishes
     what is new in each, and begins again. So we put markers into one more file, each when the one
-    before has come in: when nothing else comes in between, there is nothing left. Only lines that
-    Ray writes for itself, one for each task, can hide something behind them for some rounds.
+    before has come in: when nothing else comes in between, there is nothing left.
+
+    The lines that Ray itself writes, one for each task, are read but not published. So there may
+    be rounds in which nothing comes in though there is more; as many as those lines can fill.
     """
     if not _native.shows_output():
         return
-    if not _native.hides(END_OF_OUTPUT):
-        time.sleep(_PATIENCE_WITHOUT_MARKERS)
+    try:
+        lines = _filtered_lines()
+        folder = _native.output_folder()
+    except (ImportError, AttributeError):
+        time.sleep(_PATIENCE_UNASKED)
         return
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _PATIENCE_IN_ALL
+    rounds = 1 + max(map(_count_own_lines, folder.glob("worker*")), default=0) // lines_at_a_time()
+    with suppress(Empty, OSError), (folder / "worker-anabranch.out").open("w") as file:
+        # Ray keeps it from others who use the same instance.
+        print(f":job_id:{_native.session_id()[1]}", file=file)
+        quiet = -1  # What comes before the first marker tells nothing.
+        while quiet < rounds and time.monotonic() < deadline:
+            print(_MARKER, file=file, flush=True)
+            others = sum(1 for _ in iter(lambda: lines.get(timeout=_PATIENCE), _MARKER))
+            quiet = 0 if others or quiet < 0 else quiet + 1
+
+
+def _filtered_lines() -> SimpleQueue[str]:
+    """Return a queue of all lines as they come in; markers are not shown."""
     lines: SimpleQueue[str] = SimpleQueue()
 
-    def listen(batch: Mapping[str, object]) -> None:
-        for line in cast("Sequence[str]", batch["lines"]):
+    def note(batch: _native.Batch) -> bool:
+        found = cast("Sequence[str]", batch["lines"])
+        for line in found:
             lines.put(line)
+        return _MARKER not in found
 
-    def next_line() -> str:
-        return lines.get(timeout=max(deadline - time.monotonic(), 0))
-
-    folder = _native.log_folder()
-    rounds = 1 + max(map(_count_hidden_lines, folder.glob("worker*")), default=0) // LINES_AT_A_TIME
-    with (
-        suppress(Empty, OSError),
-        _native.listener_to_output(listen),
-        (folder / "worker-anabranch.out").open("a") as file,
-    ):
-
-        def lines_before_a_marker() -> list[str]:
-            print(END_OF_OUTPUT, file=file, flush=True)
-            return list(iter(next_line, END_OF_OUTPUT))
-
-        lines_before_a_marker()
-        quiet = 0
-        while quiet < rounds:
-            quiet = 0 if lines_before_a_marker() else quiet + 1
+    _native.filter_output(note)
+    return lines
 
 
-def _count_hidden_lines(path: Path) -> int:
-    with path.open("rb") as file:
-        return sum(line.startswith(b":") for line in file)
+def _count_own_lines(path: Path) -> int:
+    try:
+        with path.open("rb") as file:
+            return sum(line.startswith(b":") for line in file)
+    except OSError:  # Ray moves the files of workers that are gone.
+        return 0
