@@ -213,8 +213,8 @@ def outcomes_in(returned: object) -> list[Outcome]:
         for value in stack[-1]:
             if isinstance(value, FutureList):
                 found.extend(value)
-            elif isinstance(value, (Future, *FINAL_STATES)):
-                found.append(value)
+            elif isinstance(value, Future) or type(value) in FINAL_STATES:
+                found.append(cast("Outcome", value))
             elif id(value) not in seen and (inside := children(value)) is not None:
                 seen.add(id(value))
                 stack.append(iter(inside))

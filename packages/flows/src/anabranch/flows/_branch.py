@@ -318,8 +318,8 @@ class _BranchScope(RunScope):
         if self._branch._note_end(child, self):
             self._has_failed = True
 
-    def _release(self, child: Future[object]) -> None:
-        super()._release(child)
+    def release(self, run: Future[object]) -> None:
+        super().release(run)
         if self._has_failed and not self._is_cancelled:  # Out here, where no lock is held.
             self.cancel()
 

@@ -3,7 +3,7 @@
 What is needed to write a task runner or an engine besides is in `anabranch.futures.runner`; what
 every runner must do is in `anabranch.futures.testing`.
 """
-# The layers, bottom up: _exceptions, _signals, _signature | _pickled_parts, _pickling | _states,
+# The layers, bottom up: _exceptions, _signals, _counting, _signature | _pickled_parts, _pickling | _states,
 # _work, _clock | _retries | _loops | _scope, _blocking, _callbacks | _parking | _future |
 # _in_flight, _collections, _waiting, _dependencies | _arguments | _timers, _time_limits,
 # _lifecycle | _remote | _hosting, _runner.

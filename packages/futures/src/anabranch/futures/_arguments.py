@@ -88,6 +88,14 @@ class Scan:
 _NOTHING_FOUND = Scan()
 
 
+def scan_call(args: tuple[object, ...], kwargs: Mapping[str, object]) -> Scan:
+    """Search the arguments of a call for futures, at any depth."""
+    for value in args:
+        if type(value) not in _ATOMS:
+            return scan((*args, *kwargs.values()))
+    return scan(kwargs.values()) if kwargs else _NOTHING_FOUND
+
+
 def scan(values: Iterable[object]) -> Scan:
     """Search values for futures, at any depth."""
     stack: list[Iterator[object]] = [iter(values)]

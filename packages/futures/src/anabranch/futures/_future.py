@@ -7,8 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Generic, Literal, Never, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Never, Protocol, TypeVar, cast, overload
 
 import anyio
 import anyio.to_thread
@@ -35,6 +34,10 @@ R_co = TypeVar("R_co", covariant=True)
 _logger = logging.getLogger("anabranch.futures")
 
 
+#: What a run needs that can go on by itself.
+NO_LOOPS: Final[frozenset[int]] = frozenset()
+
+
 class Cancellation(enum.Enum):
     """What became of a request to cancel a run."""
 
@@ -44,6 +47,16 @@ class Cancellation(enum.Enum):
     """The run has been told to stop and will end soon."""
     CANNOT_STOP = "cannot stop"
     """The run is over already, or is out of reach, such as a thread in foreign code."""
+
+
+class Keeper(Protocol):
+    """Holds runs until they have ended."""
+
+    def release(self, run: Future[Any]) -> None:
+        """Let go of a run that has ended, and know that if called again.
+
+        It is called before whoever waits for the run goes on, and should be quick.
+        """
 
 
 class Future(Generic[R_co]):
@@ -61,6 +74,7 @@ class Future(Generic[R_co]):
 
     Attributes:
         task_run: Which run this is the future of.
+        admitted_by: For runners: a token of the one that has taken note of the run.
     """
 
     __slots__ = (
@@ -69,6 +83,7 @@ class Future(Generic[R_co]):
         "_created",
         "_disowned",
         "_earlier",
+        "_keepers",
         "_listener",
         "_lock",
         "_loops",
@@ -76,6 +91,7 @@ class Future(Generic[R_co]):
         "_retrying",
         "_running_since",
         "_state",
+        "admitted_by",
         "task_run",
     )
 
@@ -83,7 +99,7 @@ class Future(Generic[R_co]):
         self,
         task_run: TaskRun,
         *,
-        loops: frozenset[int] = frozenset(),
+        loops: frozenset[int] = NO_LOOPS,
         listener: Listener | None = None,
     ) -> None:
         """Make a pending future.
@@ -104,6 +120,8 @@ class Future(Generic[R_co]):
         self._earlier: tuple[Running | Retrying, ...] = ()
         self._listener = listener
         self._callbacks: list[Callback] | None = None
+        self._keepers: tuple[Keeper, ...] = ()
+        self.admitted_by: object = None
         self._observed = False
         self._disowned = False
         self._loops = loops
@@ -131,11 +149,11 @@ class Future(Generic[R_co]):
 
         Each has the time at which the run entered it.
         """
-        states: list[State[R_co] | Unfinished] = [Pending(timestamp=_datetime(self._created))]
+        states: list[State[R_co] | Unfinished] = [Pending(timestamp=self._created)]
         with self._lock:
             states.extend(self._earlier)
             if self._running_since is not None:
-                states.append(Running(timestamp=_datetime(self._running_since)))
+                states.append(Running(timestamp=self._running_since))
             if self._retrying is not None:
                 states.append(self._retrying)
             if self._state is not None:
@@ -148,8 +166,8 @@ class Future(Generic[R_co]):
             if self._retrying is not None:
                 return self._retrying
             if self._running_since is not None:
-                return Running(timestamp=_datetime(self._running_since))
-        return Pending(timestamp=_datetime(self._created))
+                return Running(timestamp=self._running_since)
+        return Pending(timestamp=self._created)
 
     def __bool__(self) -> Never:
         raise TypeError(
@@ -362,6 +380,24 @@ class Future(Generic[R_co]):
 
     # ------------------------------------------------------------------ for runners
 
+    def keep(self, *keepers: Keeper) -> None:
+        """For engines: have these told when the run has ended; at once if it has ended already.
+
+        Like a callback, but for the few that hold every run: told first, and for next to nothing.
+        To be called by one thread at a time, so mostly before the run is known to others.
+        """
+        self._keepers += keepers
+        if self._state is not None:  # They may have been told by now, and know that.
+            self._keepers = ()
+            self._release_from(keepers)
+
+    def _release_from(self, keepers: tuple[Keeper, ...]) -> None:
+        try:
+            for keeper in keepers:
+                keeper.release(self)
+        except Exception:  # What they tell in turn is never in the way of a run.
+            _logger.exception("Taking note of the end of run %r failed", self.task_run.name)
+
     def observe(self) -> None:
         """For engines: count as looked at."""
         self._observed = True
@@ -399,18 +435,23 @@ class Future(Generic[R_co]):
             run has ended, having been cancelled.
         """
         with self._lock:
-            if self._state is not None:
+            if not self._begin(since):
                 return False
-            if self._running_since is not None:
-                if self._retrying is None:
-                    return False
-                before = Running(timestamp=_datetime(self._running_since))
-                self._earlier = (*self._earlier, before, self._retrying)
-                self._retrying = None
-            self._running_since = began = time.time() if since is None else since
-            listener = self._listener
-        if listener is not None:
-            self._tell(listener, Running(timestamp=_datetime(began)))
+        if self._listener is not None:
+            self._tell_running()
+        return True
+
+    def _begin(self, since: float | None = None) -> bool:
+        """`set_running`, under the lock, and without telling anyone."""
+        if self._state is not None:
+            return False
+        if self._running_since is not None:
+            if self._retrying is None:
+                return False
+            before = Running(timestamp=self._running_since)
+            self._earlier = (*self._earlier, before, self._retrying)
+            self._retrying = None
+        self._running_since = time.time() if since is None else since
         return True
 
     def set_retrying(self, state: Retrying) -> bool:
@@ -420,15 +461,27 @@ class Future(Generic[R_co]):
             Whether the run now waits for that. False if no attempt was being made.
         """
         with self._lock:
-            if not self.is_running():
+            if not self._pause(state):
                 return False
-            self._retrying = state
-            listener = self._listener
-        if listener is not None:
-            self._tell(listener, state)
+        self._tell(state)
         return True
 
-    def _tell(self, listener: Listener, state: Running | Retrying) -> None:
+    def _pause(self, state: Retrying) -> bool:
+        """`set_retrying`, under the lock, and without telling anyone."""
+        if not self.is_running():
+            return False
+        self._retrying = state
+        return True
+
+    def _tell_running(self) -> None:
+        since = self._running_since
+        if since is not None:
+            self._tell(Running(timestamp=since))
+
+    def _tell(self, state: Running | Retrying) -> None:
+        listener = self._listener
+        if listener is None:
+            return
         try:
             listener(self.task_run, state)
         except Exception:  # A subscriber is never in the way of a run.
@@ -453,18 +506,22 @@ class Future(Generic[R_co]):
 
     def _end(self, state: State[object], *, even_if_running: bool) -> bool:
         with self._lock:
-            if self._state is not None or (self.is_running() and not even_if_running):
+            if self._state is not None or (not even_if_running and self.is_running()):
                 return False
             self._state = cast("State[R_co]", state)
             if self._retrying is not None and self._running_since is not None:
-                before = Running(timestamp=_datetime(self._running_since))
+                before = Running(timestamp=self._running_since)
                 self._earlier = (*self._earlier, before, self._retrying)
                 self._retrying = self._running_since = None
             callbacks, self._callbacks = self._callbacks, None
+            keepers, self._keepers = self._keepers, ()
         self._listener = None
-        self._loops = frozenset()
-        if callbacks is not None:
-            call_all(self, callbacks)
+        self._loops = NO_LOOPS
+        try:
+            self._release_from(keepers)
+        finally:  # Ctrl-C may have come: those who wait are woken all the same.
+            if callbacks is not None:
+                call_all(self, callbacks)
         return True
 
     def abandon(self, state: State[object]) -> bool:
@@ -475,6 +532,3 @@ class Future(Generic[R_co]):
         """
         return self.set_final(state)
 
-
-def _datetime(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

@@ -38,7 +38,7 @@ from anabranch.futures._states import (
     describe,
 )
 from anabranch.futures._time_limits import TimeLimiter, limit_by_thread, limited_async
-from anabranch.futures._timers import holding_clock, sleep, sleep_async
+from anabranch.futures._timers import held_clock, sleep, sleep_async
 from anabranch.futures._work import FlowRun, RunContext, TaskRun, WorkItem
 
 if TYPE_CHECKING:
@@ -78,6 +78,9 @@ class Delay:
     seconds: float
     state: Retrying
 
+
+#: What a lifecycle begins with, most often, and ends after.
+FIRST_ATTEMPT: Final = Attempt(1)
 
 #: What a lifecycle may ask of its driver.
 Command: TypeAlias = Attempt | Delay
@@ -133,10 +136,20 @@ def lifecycle_of(item: WorkItem[object], first_attempt: int = 1) -> Lifecycle:
     return lifecycle(item.retry, item.time_limit, first_attempt)
 
 
+def only_attempt(item: WorkItem[object]) -> Attempt | None:
+    """Return the one attempt that makes the lifecycle of an item, if there can be no other.
+
+    Its outcome is the run's. So it is with most runs, and driving a generator to find that out
+    costs more than many a function.
+    """
+    if item.retry is not NO_RETRIES:
+        return None
+    return FIRST_ATTEMPT if item.time_limit is None else Attempt(1, item.time_limit)
+
+
 # ---------------------------------------------------------------------------- drivers
 
 
-@holding_clock
 def run_item(
     item: WorkItem[R],
     runner: TaskRunner | None = None,
@@ -161,6 +174,22 @@ def run_item(
     Returns:
         How the run ended. Whatever the function raised is in it.
     """
+    if current_clock.get() is not SYSTEM_CLOCK and current_hold.get() is None:
+        with held_clock():
+            return _drive(item, runner, first_attempt, progress, limiter, rest)
+    if first_attempt == 1 and (attempt := only_attempt(item)) is not None:
+        return make_attempt_in_time(item, attempt, runner, limiter)
+    return _drive(item, runner, first_attempt, progress, limiter, rest)
+
+
+def _drive(
+    item: WorkItem[R],
+    runner: TaskRunner | None,
+    first_attempt: int,
+    progress: Progress | None,
+    limiter: TimeLimiter,
+    rest: Callable[[float], object] | None,
+) -> State[R]:
     steps = lifecycle_of(item, first_attempt)
     surrounding = current_scope.get()  # Of which the run is a part, if there is any.
     rest = rest or (sleep if surrounding is None else surrounding.rest)
@@ -203,6 +232,8 @@ async def run_item_async(
 
     See `run_item`. What ``progress`` and ``rest`` return is awaited if it can be.
     """
+    if first_attempt == 1 and (attempt := only_attempt(item)) is not None:
+        return await make_attempt_async(item, attempt, runner)
     steps = lifecycle_of(item, first_attempt)
     answer: State[object] | None = None
     try:
@@ -402,7 +433,7 @@ async def resolve_arguments_async(
 def _state_of_returned(returned: object) -> State[R]:
     """Return the state of a run that returned this: a state or a future stands for its outcome."""
     outcome = returned.final_state() if isinstance(returned, Future) else returned
-    if isinstance(outcome, FINAL_STATES):
+    if type(outcome) in FINAL_STATES:
         return cast("State[R]", outcome)
     return Completed(cast("R", outcome))
 

@@ -15,9 +15,10 @@ from typing import Any, Final, ParamSpec, Self, TypeAlias, TypeVar, final, overl
 import anyio
 import attrs
 
-from anabranch.futures._arguments import scan
+from anabranch.futures._arguments import scan, scan_call
 from anabranch.futures._blocking import current_lease
 from anabranch.futures._clock import SYSTEM_CLOCK, current_clock
+from anabranch.futures._counting import AtomicCount
 from anabranch.futures._exceptions import (
     NotSubmittableError,
     RunnerAlreadyStartedError,
@@ -109,8 +110,10 @@ class TaskRunner(abc.ABC):
         self.backend: Backend | None = None
         self.around_submit: AroundSubmit | None = None
         self._unavailable: str | None = "has not been started"
+        # What a run that has ended may refer to for ever.
+        self._token: Final = object()
         self._lock = threading.Lock()
-        self._submitted = 0
+        self._submitted = AtomicCount()
         self._abandoned = 0
         # In the order of their submission.
         self._unfinished: dict[Future[object], None] = {}
@@ -198,7 +201,7 @@ class TaskRunner(abc.ABC):
         """
         self._refuse_second_start()
         self._refuse_test_clock()
-        self._submitted = self._abandoned = 0
+        self._reset_counts()
         async with unwrapped(AsyncExitStack()) as exit_stack:
             await self._start(exit_stack)
             exit_stack.push_async_exit(self._finish)
@@ -240,10 +243,14 @@ class TaskRunner(abc.ABC):
                 "clock"
             )
 
+    def _reset_counts(self) -> None:
+        self._submitted = AtomicCount()
+        self._abandoned = 0
+
     def _enter_in_place(self) -> None:
         """For a runner that needs no event loop: count as started, in a plain ``with``."""
         self._refuse_second_start()
-        self._submitted = self._abandoned = 0
+        self._reset_counts()
         self._unavailable = None
 
     def _leave_in_place(self, error: BaseException | None) -> None:
@@ -254,7 +261,7 @@ class TaskRunner(abc.ABC):
             while self._unfinished:
                 for future in list(self._unfinished):
                     future.join()
-                    self._forget(future)
+                    self.release(future)
         finally:
             self._unavailable = _ENDED
 
@@ -276,8 +283,9 @@ class TaskRunner(abc.ABC):
         finally:
             self._unavailable = _ENDED
 
-    def _forget(self, future: Future[object]) -> None:
-        self._unfinished.pop(future, None)
+    def release(self, run: Future[object]) -> None:
+        """For futures: let go of a run that has ended."""
+        self._unfinished.pop(run, None)
 
     def _cancel_all(self) -> None:
         # The last first: cancelled before what it depends on, each is told of its own end.
@@ -288,7 +296,7 @@ class TaskRunner(abc.ABC):
         while self._unfinished:
             for future in list(self._unfinished):
                 await future.join_async()
-                self._forget(future)
+                self.release(future)
 
     async def _cancel_and_join(self, *, in_a_hurry: bool) -> None:
         self._cancel_all()
@@ -377,22 +385,28 @@ class TaskRunner(abc.ABC):
         submit = _cancel if scope is not None and scope.is_cancelled else self._submit
         around = self.around_submit
         future: Future[R] = submit(item) if around is None else around(item, submit)
-        with self._lock:
-            self._submitted += 1
+        self._submitted.add()
         self.admit(future)
         if scope is not None and scope.runner is self:
-            scope.adopt(future)
+            scope.cancel_if_late(future)
         return future
 
     def admit(self, future: Future[object]) -> None:
         """For runners: take note of a run before it can start.
 
         `dispatch` does so with what `_submit` returns; but Ctrl-C may come in between, and leave a
-        run behind that nobody knows of, and nobody ends.
+        run behind that nobody knows of, and nobody ends. Or it may end, and nobody is told.
         """
-        if not (future.done() or future in self._unfinished):
-            self._unfinished[future] = None
-            future.add_done_callback(self._forget)
+        if future.admitted_by is self._token:
+            return
+        future.admitted_by = self._token
+        self._unfinished[future] = None
+        scope = current_scope.get()
+        if scope is not None and scope.runner is self:
+            scope.expect(future)
+            future.keep(self, scope)
+        else:
+            future.keep(self)
 
     def runs_in_place(self, item: WorkItem[R]) -> bool:
         """Whether dispatching an item here means to execute it before `dispatch` returns."""
@@ -402,7 +416,8 @@ class TaskRunner(abc.ABC):
         """Return what the runner has done and is doing."""
         states = [future.is_running() for future in list(self._unfinished)]
         running = sum(states)
-        return RunnerStatistics(self._submitted, len(states) - running, running, self._abandoned)
+        submitted = int(self._submitted)
+        return RunnerStatistics(submitted, len(states) - running, running, self._abandoned)
 
 
 def _cancel(item: WorkItem[R]) -> Future[R]:
@@ -440,7 +455,7 @@ def make_item(
         time_limit: How long each attempt may take, in seconds.
         listener: Told whenever the run becomes Running or Retrying.
     """
-    found = scan((*args, *kwargs.values()))
+    found = scan_call(args, kwargs)
     upstreams, tolerated = found.upstreams, found.tolerated
     if wait_for:
         awaited = scan(wait_for)
@@ -449,19 +464,19 @@ def make_item(
     variables = contextvars.copy_context()
     if current_lease.get() is not None:  # What the submitter holds is not this run's to lend.
         variables.run(current_lease.set, None)
-    return WorkItem(
+    return WorkItem(  # By position, which takes half the time.
         function,
         args,
         kwargs,
         task_run,
-        is_async=is_async_function(function) if is_async is None else is_async,
-        flow_run=flow_run,
-        upstreams=upstreams,
-        tolerated=tolerated,
-        is_plain=found.is_plain,
-        backend=backend,
-        variables=variables,
-        retry=retry,
-        time_limit=time_limit,
-        listener=listener,
+        is_async_function(function) if is_async is None else is_async,
+        flow_run,
+        upstreams,
+        tolerated,
+        found.is_plain,
+        backend,
+        variables,
+        retry,
+        time_limit,
+        listener,
     )

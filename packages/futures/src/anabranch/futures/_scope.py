@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _GRACE: Final = 0.5
 
+# Held while a scope gets what few scopes need.
+_making: Final = threading.Lock()
+
 #: What is waited for between two attempts. It never comes: a test's clock knows how to count waits.
 REST: Final = TaskRun("", "the end of a delay", "delay")
 
@@ -106,26 +109,43 @@ class RunScope:
         self.ended: str | None = None
         self._is_cancelled = False
         self._nested: dict[RunScope, None] = {}
-        self._rests: dict[Future[None], None] = {}
+        self._rests: dict[Future[None], None] | None = None
         self._children: dict[Future[object], None] = {}
-        self._lock = threading.RLock()
+        self._lock: threading.RLock | None = None  # Most runs submit nothing.
 
     def adopt(self, future: Future[object]) -> None:
         """Make a run a child of this scope until it ends."""
+        self.expect(future)
+        future.keep(self)
+        self.cancel_if_late(future)
+
+    def expect(self, future: Future[object]) -> None:
+        """Make a run a child of this scope; it is told when that has ended, by `release`."""
+        if self._lock is None:
+            with _making:
+                lock: threading.RLock | None = self._lock
+                self._lock = lock or threading.RLock()
         self._children[future] = None
-        future.add_done_callback(self._release)
-        # Only just now: the runner takes nothing for a scope that is cancelled or has ended.
+
+    def cancel_if_late(self, future: Future[object]) -> None:
+        """Cancel a new child if the scope was cancelled or left at that moment.
+
+        Only just then: the runner takes nothing for a scope that is cancelled or has ended.
+        """
         if self._is_cancelled or self.ended is not None:
             future.cancel()
 
-    def _release(self, child: Future[object]) -> None:
-        # The callback of a run that has ended and the join that waited for it race to this. The
-        # lock makes the loser wait until the winner has told of the end: a flow that has joined
-        # its runs has also counted them.
-        with self._lock:
-            if child in self._children:
-                del self._children[child]
-                self.child_ended(child)
+    def release(self, run: Future[object]) -> None:
+        """Let go of a child that has ended."""
+        lock = self._lock
+        assert lock is not None, "there is one from the first child on"
+        # The end of a run and the join that waited for it race to this. The lock makes the loser
+        # wait until the winner has told of the end: a flow that has joined its runs has also
+        # counted them.
+        with lock:
+            if run in self._children:
+                del self._children[run]
+                self.child_ended(run)
 
     def child_ended(self, child: Future[object]) -> None:
         """Take note of a child that has ended; for scopes of other kinds to extend.
@@ -175,7 +195,7 @@ class RunScope:
         while self._has_work():
             for child in self.children():
                 child.join()
-                self._release(child)
+                self.release(child)
             for scope in list(self._nested):
                 scope.join()
 
@@ -184,7 +204,7 @@ class RunScope:
         while self._has_work():
             for child in self.children():
                 await child.join_async()
-                self._release(child)
+                self.release(child)
             for scope in list(self._nested):
                 await scope.join_async()
 
@@ -265,7 +285,7 @@ class RunScope:
         while self._children:
             for child in self.children():
                 self._abandon(child, _NOT_STOPPED)
-                self._release(child)
+                self.release(child)
         for scope in list(self._nested):
             scope._abandon_rest()
 
@@ -304,7 +324,7 @@ class RunScope:
 
     def _mark_cancelled(self) -> None:
         self._is_cancelled = True
-        for rest in list(self._rests):
+        for rest in list(self._rests or ()):
             rest.set_final(Cancelled())
 
     # ------------------------------------------------------------------ resting
@@ -324,13 +344,15 @@ class RunScope:
     @contextmanager
     def _resting(self) -> Iterator[Future[None]]:
         rest: Future[None] = Future(REST)
-        self._rests[rest] = None
+        with _making:
+            rests = self._rests = {} if self._rests is None else self._rests
+        rests[rest] = None
         if self._is_cancelled:
             rest.set_final(Cancelled())
         try:
             yield rest
         finally:
-            del self._rests[rest]
+            del rests[rest]
 
 
 #: The scope of the code that is running, or None outside any run.

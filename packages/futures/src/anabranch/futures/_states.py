@@ -5,11 +5,12 @@ from __future__ import annotations
 import abc
 import enum
 import threading
+import time
 from datetime import UTC, datetime
-from functools import partial
 from types import TracebackType
 from typing import (
     ClassVar,
+    Final,
     Generic,
     Literal,
     Never,
@@ -86,7 +87,7 @@ def _identity(value: R) -> R:
     return value
 
 
-class StoredValue(abc.ABC, Generic[R]):
+class StoredValue(Generic[R]):
     """The value of a completed run that still lies where it was made, such as on a Dask worker.
 
     A runner whose tasks run elsewhere puts one of these into `Completed` in place of the value.
@@ -100,13 +101,14 @@ class StoredValue(abc.ABC, Generic[R]):
         self._fetched = False
         self._lock = threading.Lock()
 
-    @abc.abstractmethod
+    # To be overridden. No abstract class: each value that is read would be asked for its own.
     def _fetch(self) -> R:
         """Bring the value over; blocks, and may be called in any thread.
 
         Raises:
             ResultUnavailableError: What held the value is gone.
         """
+        raise NotImplementedError
 
     @property
     def is_local(self) -> bool:
@@ -129,14 +131,28 @@ class StoredValue(abc.ABC, Generic[R]):
         return _identity, (self.get(),)
 
 
-@attrs.frozen(kw_only=True, eq=False)
+# Neither this nor `Completed` is frozen, which would triple the cost of what each run makes. What
+# they hold is private and read through properties instead.
+@attrs.define(kw_only=True, eq=False)
 class _State:
     """What all states have in common."""
 
     type: ClassVar[StateType]
 
-    message: str | None = None
-    timestamp: datetime = attrs.field(factory=partial(datetime.now, UTC))
+    _message: str | None = attrs.field(alias="message", default=None)
+    # Seconds since the epoch, unless it was given: few are looked at.
+    _timestamp: datetime | float = attrs.field(alias="timestamp", factory=time.time)
+
+    @property
+    def message(self) -> str | None:
+        """What there is to say of the state, if anything."""
+        return self._message
+
+    @property
+    def timestamp(self) -> datetime:
+        """When the run entered the state, in UTC."""
+        moment = self._timestamp
+        return moment if isinstance(moment, datetime) else datetime.fromtimestamp(moment, UTC)
 
     @property
     def name(self) -> str:
@@ -233,7 +249,7 @@ class Retrying(_Unfinished):
 
 
 @final
-@attrs.frozen(eq=False, match_args=False)
+@attrs.define(eq=False, match_args=False)
 class Completed(_State, Generic[R_co]):
     """The run ended well, with a value."""
 
@@ -445,8 +461,8 @@ State: TypeAlias = Completed[R] | Failed[R] | TimedOut | Crashed | Cancelled | U
 #: What a run is in before it ends.
 Unfinished: TypeAlias = Pending | Running | Retrying
 
-#: The classes of `State`, for ``isinstance``.
-FINAL_STATES = (Completed, Failed, TimedOut, Crashed, Cancelled, UpstreamFailed)
+#: The classes of `State`. None has subclasses, so ask ``type(value) in FINAL_STATES``.
+FINAL_STATES: Final = frozenset((Completed, Failed, TimedOut, Crashed, Cancelled, UpstreamFailed))
 
 
 def root_cause(

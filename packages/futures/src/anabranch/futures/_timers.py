@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar, cast
+from typing import cast
 
 from anabranch.futures._clock import SYSTEM_CLOCK, current_clock, current_hold, new_hold
 from anabranch.futures._future import Future
 from anabranch.futures._loops import EventLoop, running_loop
 from anabranch.futures._scope import REST
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 def sleep(seconds: float) -> None:
@@ -41,19 +37,6 @@ def held_clock() -> Iterator[None]:
     finally:
         current_hold.reset(token)
         hold.end()
-
-
-def holding_clock(function: Callable[P, T]) -> Callable[P, T]:
-    """Make a function of sync code that is called inside `held_clock`."""
-
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        if current_clock.get() is SYSTEM_CLOCK:  # Spares most runs a context manager.
-            return function(*args, **kwargs)
-        with held_clock():
-            return function(*args, **kwargs)
-
-    return call
 
 
 @contextmanager

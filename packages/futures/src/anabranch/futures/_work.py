@@ -43,21 +43,35 @@ class _RunIds:
 new_run_id = _RunIds()
 
 
-@attrs.frozen
+# Not frozen by attrs, nor is `RunContext`: that would triple the cost of what each run makes.
+@attrs.define(unsafe_hash=True)
 class TaskRun:
-    """Which run of which task this is.
+    """Which run of which task this is."""
 
-    Attributes:
-        id: Unique for each run: 32 hexadecimal digits.
-        name: What logs call the run, such as ``say_hello-811087cd-0``.
-        task_name: The name of the task that is run.
-        tags: The tags of the task and of what surrounded its submission.
-    """
+    _id: str
+    _name: str
+    _task_name: str
+    _tags: frozenset[str] = frozenset()
 
-    id: str
-    name: str
-    task_name: str
-    tags: frozenset[str] = frozenset()
+    @property
+    def id(self) -> str:
+        """Unique for each run: 32 hexadecimal digits."""
+        return self._id
+
+    @property
+    def name(self) -> str:
+        """What logs call the run, such as ``say_hello-811087cd-0``."""
+        return self._name
+
+    @property
+    def task_name(self) -> str:
+        """The name of the task that is run."""
+        return self._task_name
+
+    @property
+    def tags(self) -> frozenset[str]:
+        """The tags of the task and of what surrounded its submission."""
+        return self._tags
 
 
 @attrs.frozen
@@ -77,32 +91,42 @@ class FlowRun:
     tags: frozenset[str] = frozenset()
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class RunContext:
-    """Who is running: small, frozen and picklable, so that it travels with the work.
+    """Who is running: small, immutable and picklable, so that it travels with the work."""
 
-    Attributes:
-        flow_run: The flow run that all of this belongs to, if there is one.
-        task_run: The task run, or None in a flow's own body.
-        attempt: Counts the attempts of the task run from 1.
-    """
+    _flow_run: FlowRun | None = None
+    _task_run: TaskRun | None = None
+    _attempt: int = 1
 
-    flow_run: FlowRun | None = None
-    task_run: TaskRun | None = None
-    attempt: int = 1
+    @property
+    def flow_run(self) -> FlowRun | None:
+        """The flow run that all of this belongs to, if there is one."""
+        return self._flow_run
+
+    @property
+    def task_run(self) -> TaskRun | None:
+        """The task run, or None in a flow's own body."""
+        return self._task_run
+
+    @property
+    def attempt(self) -> int:
+        """Counts the attempts of the task run from 1."""
+        return self._attempt
 
 
 #: Is told which run has become Running or Retrying.
 Listener: TypeAlias = "Callable[[TaskRun, Running | Retrying], object]"
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class WorkItem(Generic[R_co]):
     """One call of one function, ready to be run by any runner.
 
     The item knows nothing of where it will run. Its arguments may hold futures, at any depth of
     containers; a runner that takes the item sees to it that the function gets their values. Make
-    one with `make_item`, which finds those futures.
+    one with `make_item`, which finds those futures. Nobody changes an item: to do so on the way,
+    `attrs.evolve` it.
 
     Attributes:
         function: What to call: a plain function or a coroutine function.

@@ -27,7 +27,9 @@ from anabranch.futures._clock import (
     current_hold,
     new_hold,
 )
+from anabranch.futures._counting import AtomicCount
 from anabranch.futures._dependencies import failure_behind, upstream_failure, when_ready
+from anabranch.futures._future import NO_LOOPS
 from anabranch.futures._in_flight import AsTheyEnd, InFlight, InOrder
 from anabranch.futures._lifecycle import (
     Attempt,
@@ -41,6 +43,7 @@ from anabranch.futures._lifecycle import (
     make_attempt,
     make_attempt_async,
     make_attempt_in_time,
+    only_attempt,
     resolve_arguments,
     resolve_arguments_async,
     run_item,
@@ -74,9 +77,11 @@ from anabranch.futures._work import Listener, is_async_function, new_run_id
 __all__ = [
     "FINAL_STATES",
     "LOOK_INSIDE",
+    "NO_LOOPS",
     "NO_RETRIES",
     "SYSTEM_CLOCK",
     "AsTheyEnd",
+    "AtomicCount",
     "Attempt",
     "BlockingSection",
     "CallSignature",
@@ -132,6 +137,7 @@ __all__ = [
     "mark_library",
     "new_hold",
     "new_run_id",
+    "only_attempt",
     "pack",
     "paused",
     "publish",

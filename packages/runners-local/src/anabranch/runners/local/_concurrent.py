@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final, TypeVar, final
 
 from anabranch.futures import ConcurrencyType, Future, TaskRunner, WorkItem
-from anabranch.futures.runner import when_ready
+from anabranch.futures.runner import NO_LOOPS, when_ready
 from anabranch.runners.local._executor import Executor
 from anabranch.runners.local._run import LocalRun
 
@@ -60,21 +61,22 @@ class ConcurrentTaskRunner(TaskRunner):
     def _submit(self, item: WorkItem[R]) -> Future[R]:
         executor = self._executor
         assert executor is not None, "dispatch() refuses work while the runner is not started"
-        own_loops = frozenset({executor.loop.thread_id}) if item.is_async else frozenset()
-        loops = own_loops
-        for upstream in (*item.upstreams, *item.tolerated):
-            loops |= upstream.needed_loops()
-        run = LocalRun(item, loops)
-        run.executor = executor
+        own_loops = executor.needed_loops if item.is_async else NO_LOOPS
+        upstreams = (*item.upstreams, *item.tolerated)
+        loops = own_loops.union(*(each.needed_loops() for each in upstreams))
+        run = LocalRun(item, loops, executor)
         self.admit(run)
-
-        def execute() -> None:
-            run.is_ready(own_loops)
-            executor.execute(run)
-
         try:
-            when_ready(item, execute, run.end)
+            if upstreams:
+                when_ready(item, partial(self._execute, executor, run, own_loops), run.end)
+            else:
+                executor.execute(run)
         except BaseException:  # Ctrl-C. Whoever catches it has no future to wait for.
             run.cancel()
             raise
         return run
+
+    @staticmethod
+    def _execute(executor: Executor, run: LocalRun[object], loops: frozenset[int]) -> None:
+        run.is_ready(loops)
+        executor.execute(run)

@@ -56,6 +56,7 @@ class Executor:
     Attributes:
         runner: The runner that it executes for.
         loop: The event loop that the nursery is in.
+        needed_loops: What async tasks need here: the loop's thread.
         threads: The threads of the sync tasks.
     """
 
@@ -63,6 +64,7 @@ class Executor:
         self.runner: Final = runner
         self._nursery: Final = nursery
         self.loop: Final = loop
+        self.needed_loops: Final = frozenset({loop.thread_id})
         self._admitted: Final[deque[LocalRun[object]]] = deque()
         self._bell = anyio.Event()
         self._doorkeeper: Final = anyio.CancelScope()

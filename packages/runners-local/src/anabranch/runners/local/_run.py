@@ -35,6 +35,7 @@ from anabranch.futures.runner import (
     current_scope,
     lifecycle_of,
     new_hold,
+    only_attempt,
     timed_out,
 )
 
@@ -63,13 +64,13 @@ class LocalRun(Future[R_co]):
 
     __slots__ = (
         "_attempt",
+        "_clock",
         "_hold",
         "_is_unwanted",
         "_is_waiting",
         "_steps",
         "_stop",
         "_timer",
-        "_turn",
         "_when_awaited",
         "executor",
         "is_queued",
@@ -82,11 +83,12 @@ class LocalRun(Future[R_co]):
         self,
         item: WorkItem[R_co],
         loops: frozenset[int],
+        executor: Executor | None = None,
         when_awaited: Callable[[LocalRun[object]], None] | None = None,
     ) -> None:
         super().__init__(item.task_run, loops=loops, listener=item.listener)
         self.item: WorkItem[R_co] | None = item
-        self.executor: Executor | None = None
+        self.executor: Executor | None = executor
         self.scope: RunScope | None = None
         self.is_queued = False
         self.is_wanted = False
@@ -95,16 +97,19 @@ class LocalRun(Future[R_co]):
         self._steps: Lifecycle | None = None
         # The attempt that is to be made, or is being made; whoever takes it away goes on.
         self._attempt: Attempt | None = None
-        self._turn = threading.Lock()
         self._is_waiting = False
         # It has been asked to stop while a thread was at it, which cannot be.
         self._is_unwanted = False
         self._timer: CancelTimer | None = None
         self._hold: Hold | None = None
         variables = item.variables
-        lease = None if variables is None else variables.get(current_lease)
-        if lease is not None:
-            lease.belongs_to(self)
+        if variables is None:
+            self._clock: Clock = SYSTEM_CLOCK
+        else:
+            self._clock = current_clock.of(variables)
+            lease = variables.get(current_lease)
+            if lease is not None:
+                lease.belongs_to(self)
 
     # ------------------------------------------------------------------ before it starts
 
@@ -157,7 +162,7 @@ class LocalRun(Future[R_co]):
 
     def queued(self) -> None:
         """Take note that the run could start now: a test's clock is held."""
-        clock = self._clock()
+        clock = self._clock
         if clock is not SYSTEM_CLOCK and self._hold is None:
             self._hold = hold = new_hold(clock)
             if hold is not None and self.done():  # It was cancelled meanwhile.
@@ -168,32 +173,38 @@ class LocalRun(Future[R_co]):
         item = self.item
         if item is None:
             return None
-        with self._turn:
+        with self._lock:
             # One that a waiting thread has run may still be queued when it waits for its next
             # attempt.
-            if self._is_waiting or not self.set_running():
+            if self._is_waiting or self.item is None or not self._begin():
                 return None
-        if self._steps is None:
-            self._steps = lifecycle_of(item)
-            command = next(self._steps)
-            assert isinstance(command, Attempt), "a lifecycle begins with an attempt"
-            self._attempt = command
-        attempt = self._attempt
-        if attempt is None:
-            return None  # It has been abandoned just now.
+            if self._attempt is None:
+                self._attempt = self._first_attempt(item)
+            attempt = self._attempt
+        if self._listener is not None:
+            self._tell_running()
         if item.is_async and (hold := self._hold) is not None and self.executor is not None:
             # From here on, its event loop is at work.
-            self._clock().watch(self.executor.loop)
+            self._clock.watch(self.executor.loop)
             hold.end()
             self._hold = None
         if attempt.time_limit is not None and not item.is_async:
             expire = partial(self._out_of_time, attempt)
-            self._timer = self._clock().call_later(attempt.time_limit, expire)
+            self._timer = self._clock.call_later(attempt.time_limit, expire)
+        return attempt
+
+    def _first_attempt(self, item: WorkItem[object]) -> Attempt:
+        attempt = only_attempt(item)
+        if attempt is None:
+            self._steps = lifecycle_of(item)
+            command = next(self._steps)
+            assert isinstance(command, Attempt), "a lifecycle begins with an attempt"
+            attempt = command
         return attempt
 
     def enter(self, attempt: Attempt, scope: RunScope) -> None:
         """Make an attempt in this context: in a scope, and holding a test's clock for the run."""
-        if self._clock() is not SYSTEM_CLOCK:
+        if self._clock is not SYSTEM_CLOCK:
             current_hold.set(self._hold)
         if self._attempt is attempt:
             self.scope = scope
@@ -210,11 +221,13 @@ class LocalRun(Future[R_co]):
 
     def attempt_ended(self, attempt: Attempt, state: State[object]) -> None:
         """Go on with the lifecycle after an attempt, unless that has been given up."""
-        if self._take(attempt):
+        if self._steps is None and attempt.time_limit is None:
+            self.end(state)  # Nobody else could have ended the attempt, and none is to follow.
+        elif self._take(attempt):
             self._advance(state)
 
     def _take(self, attempt: Attempt) -> bool:
-        with self._turn:
+        with self._lock:
             if self._attempt is not attempt:
                 return False
             self._attempt = None
@@ -252,8 +265,9 @@ class LocalRun(Future[R_co]):
 
     def _advance(self, state: State[object]) -> None:
         steps = self._steps
-        if steps is None:
-            return  # It has been abandoned just now.
+        if steps is None:  # It was the only attempt; or the run has been abandoned just now.
+            self.end(state)
+            return
         hold, self._hold = self._hold, None
         self._stop = None
         try:
@@ -270,17 +284,19 @@ class LocalRun(Future[R_co]):
     def _wait(self, steps: Lifecycle, delay: Delay) -> None:
         following = steps.send(None)
         assert isinstance(following, Attempt), "a delay is followed by an attempt"
-        with self._turn:
+        with self._lock:
             self._is_waiting = True
             self._attempt = following
-            is_retrying = not self._is_unwanted and self.set_retrying(delay.state)
+            is_retrying = not self._is_unwanted and self._pause(delay.state)
+        if is_retrying:
+            self._tell(delay.state)
         if self._is_unwanted:
             self.end(Cancelled(message=_BETWEEN_ATTEMPTS))
             return
         if not is_retrying:
             return  # It was abandoned while its policy was asked.
         if delay.seconds:
-            self._timer = cancel_timer = self._clock().call_later(delay.seconds, self._resume)
+            self._timer = cancel_timer = self._clock.call_later(delay.seconds, self._resume)
             if self.done():  # It was cancelled meanwhile, when there was no timer.
                 cancel_timer()
         else:
@@ -291,11 +307,6 @@ class LocalRun(Future[R_co]):
         self._is_waiting = False
         if self.executor is not None and not self.done():
             self.executor.execute(self)
-
-    def _clock(self) -> Clock:
-        item = self.item
-        variables = None if item is None else item.variables
-        return SYSTEM_CLOCK if variables is None else current_clock.of(variables)
 
     # ------------------------------------------------------------------ ending
 

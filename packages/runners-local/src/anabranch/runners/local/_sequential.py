@@ -14,6 +14,7 @@ import anyio
 
 from anabranch.futures import ConcurrencyType, Crashed, Future, State, TaskRunner, WorkItem
 from anabranch.futures.runner import (
+    NO_LOOPS,
     LoopThread,
     current_scope,
     run_item,
@@ -70,7 +71,7 @@ class SequentialTaskRunner(TaskRunner):
             return self._run_in_place(item)
         turns = self._turns or self._start_loop()
         loops = frozenset({turns.executor.loop.thread_id})  # Even a sync task may queue behind one.
-        run = LocalRun(item, loops, turns.let_pass)
+        run = LocalRun(item, loops, when_awaited=turns.let_pass)
         self.admit(run)
         try:
             when_ready(item, lambda: turns.queue(run), run.end)
@@ -82,7 +83,7 @@ class SequentialTaskRunner(TaskRunner):
         return run
 
     def _run_in_place(self, item: WorkItem[R]) -> Future[R]:
-        run = LocalRun(item, loops=frozenset())
+        run = LocalRun(item, NO_LOOPS)
         for upstream in (*item.upstreams, *item.tolerated):
             upstream.join()
         state: State[R] | None = upstream_failure(item)

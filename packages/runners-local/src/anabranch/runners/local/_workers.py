@@ -6,7 +6,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from queue import SimpleQueue
 from typing import Final
 
 from anabranch.futures import Cancelled, Crashed, Future
@@ -57,15 +56,16 @@ class WorkerThreads:
         self._lock = threading.Lock()
         self._workers: set[_Worker] = set()
         self._started = 0
-        # A thread that has been woken is still idle, and its run still queued, until it says so.
-        self._idle = 0
-        self._queued = 0
+        # The last one to fall asleep is the first to be woken.
+        self._asleep: list[_Worker] = []
+        # One thread at a time is on its way to a run. When it has taken one, it calls the next: a
+        # burst of submissions would wake all of them, and each would wait for the interpreter only
+        # to find that the few before it have done the work.
+        self._coming: _Worker | None = None
         self._blocked = 0
         # Threads that are at a run, or wait in one, and have not been given up.
         self._engaged = 0
         self._closed = False
-        # One token for each run that is queued, and one sentinel for each thread at the end.
-        self._tokens: SimpleQueue[bool] = SimpleQueue()
         # What running ones have submitted or wait for goes before new ones, or they would pile up.
         self._nested: deque[LocalRun[object]] = deque()
         self._fresh: deque[LocalRun[object]] = deque()
@@ -76,7 +76,8 @@ class WorkerThreads:
         is_nested = scope is not None and scope.context.task_run is not None
         with self._lock:
             run.is_queued = True
-            self._queue(run, self._nested if is_nested or run.is_wanted else self._fresh)
+            (self._nested if is_nested or run.is_wanted else self._fresh).append(run)
+            self._call_if_needed()
             is_closed, is_hopeless = self._closed, not self._workers
         if is_closed:
             run.end(Cancelled(message="The runner of the run has ended."))
@@ -89,20 +90,15 @@ class WorkerThreads:
             run.is_wanted = True
             if run.is_queued:
                 # Whoever comes to it by its old place finds it taken.
-                self._queue(run, self._nested)
-
-    def _queue(self, run: LocalRun[object], runs: deque[LocalRun[object]]) -> None:
-        runs.append(run)
-        self._queued += 1
-        self._tokens.put(True)
-        self._start_if_needed()
+                self._nested.append(run)
+                self._call_if_needed()
 
     def close(self) -> None:
         """Have every thread end when it is through with what it is doing."""
         with self._lock:
             self._closed = True
-            for _ in self._workers:
-                self._tokens.put(False)
+            while self._asleep:
+                self._asleep.pop().wake()
 
     def leaving(self) -> list[threading.Thread]:
         """Return the threads that are about to end: all but those stuck in an abandoned run."""
@@ -115,34 +111,45 @@ class WorkerThreads:
 
     def take(self, worker: _Worker) -> LocalRun[object] | None:
         """Wait for a run and return it; None if there is nothing more to do for this thread."""
-        with self._lock:
-            self._disengage(worker)
-            if self._has_surplus():
-                return None
-            self._idle += 1
-        is_run = self._tokens.get()
-        with self._lock:
-            self._idle -= 1
-            run = None
-            if is_run and not self._has_surplus():
-                if self._nested:
-                    run = self._nested.popleft()
-                elif self._may_begin():
-                    run = self._fresh.popleft()
-            if run is not None:
-                self._queued -= 1
-                self._engage(worker)
-            elif is_run:
-                self._tokens.put(True)  # For one of the others.
-            return run
+        lock = self._lock
+        lock.acquire()  # Not by `with`, which takes twice as long; no signal comes in here.
+        try:
+            while True:
+                if self._coming is worker:
+                    self._coming = None
+                run = None if self._has_surplus() else self._next(worker)
+                if run is not None:
+                    self._engage(worker)
+                    self._call_if_needed()
+                    return run
+                self._disengage(worker)
+                if self._closed or self._has_surplus():
+                    return None
+                self._asleep.append(worker)
+                lock.release()
+                try:
+                    worker.sleep()
+                finally:
+                    lock.acquire()
+        finally:
+            lock.release()
 
-    def _may_begin(self) -> bool:
+    def _next(self, worker: _Worker) -> LocalRun[object] | None:
+        if self._nested:
+            return self._nested.popleft()
+        if self._fresh and self._may_begin(but_for=worker):
+            return self._fresh.popleft()
+        return None
+
+    def _may_begin(self, *, but_for: _Worker | None = None) -> bool:
         """Whether a run may be begun that no running one has submitted or waits for."""
-        return self._engaged < self._max_workers + _MOST_WAITING
+        engaged = self._engaged - (but_for is not None and but_for.is_engaged)
+        return engaged < self._max_workers + _MOST_WAITING
 
     def _engage(self, worker: _Worker) -> None:
-        worker.is_engaged = True
-        self._engaged += 1
+        if not worker.is_engaged:
+            worker.is_engaged = True
+            self._engaged += 1
 
     def _disengage(self, worker: _Worker) -> None:
         if worker.is_engaged:
@@ -158,7 +165,7 @@ class WorkerThreads:
         with self._lock:
             self._workers.discard(worker)
             # It may have been counted on to take a run that was queued meanwhile.
-            self._start_if_needed()
+            self._call_if_needed()
         self._on_exit()
 
     @contextmanager
@@ -177,7 +184,7 @@ class WorkerThreads:
         worker.lendings += 1
         if worker.lendings == 1:
             self._blocked += 1
-        self._start_if_needed()  # If not for the place, then since it may begin a new run.
+        self._call_if_needed()  # If not for the place, then since it may begin a new run.
 
     def _take_back(self, worker: _Worker) -> None:
         worker.lendings -= 1
@@ -215,19 +222,29 @@ class WorkerThreads:
             self._lend(worker)
         self._on_exit()  # Whoever joins the threads is not to wait for this one.
 
-    def _start_if_needed(self) -> None:
-        if self._closed or self._queued <= self._idle:
+    def _call_if_needed(self) -> None:
+        """Wake a thread, or start one, if there is a run for it and none is on its way."""
+        if self._coming is not None or self._closed:
             return
-        if len(self._workers) - self._blocked >= self._max_workers:
+        if not (self._nested or (self._fresh and self._may_begin())):
             return
-        if self._may_begin() or len(self._nested) > self._idle:
-            self._started += 1
-            worker = _Worker(self, f"{self._name}-{self._started}")
-            self._workers.add(worker)
-            try:
-                start_thread(worker.thread)
-            except RuntimeError:  # The machine has no more. Those that there are do without it.
-                self._workers.discard(worker)
+        if len(self._workers) - len(self._asleep) - self._blocked >= self._max_workers:
+            return
+        if self._asleep:
+            self._coming = self._asleep.pop()
+            self._coming.wake()
+        else:
+            self._start()
+
+    def _start(self) -> None:
+        self._started += 1
+        self._coming = worker = _Worker(self, f"{self._name}-{self._started}")
+        self._workers.add(worker)
+        try:
+            start_thread(worker.thread)
+        except RuntimeError:  # The machine has no more. Those that there are do without it.
+            self._workers.discard(worker)
+            self._coming = None
 
 
 class _Worker(BlockingSection):
@@ -244,6 +261,16 @@ class _Worker(BlockingSection):
         # For how many reasons another may have the thread's place.
         self.lendings = 0
         self.thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._bell = threading.Lock()
+        self._bell.acquire()
+
+    def sleep(self) -> None:
+        """Wait to be woken."""
+        self._bell.acquire()
+
+    def wake(self) -> None:
+        """Let the thread go on that sleeps, or is just about to."""
+        self._bell.release()
 
     def _work(self) -> None:
         set_blocking_section(self)
