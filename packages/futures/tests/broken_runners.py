@@ -23,7 +23,9 @@ from anabranch.futures import (
     Crashed,
     Failed,
     Future,
+    Retrying,
     RetryPolicy,
+    Running,
     State,
     TaskRun,
     TimedOut,
@@ -552,9 +554,11 @@ class HastyRun(ThreadRun[R]):
 class FragileRun(ThreadRun[R]):
     """Fails with its listener."""
 
-    def _tell(self, listener: Callable[..., object], state: object) -> None:
+    def _tell(self, state: Running | Retrying) -> None:
+        if self._listener is None:
+            return
         try:
-            listener(self.task_run, state)
+            self._listener(self.task_run, state)
         except RuntimeError as error:
             self.set_final(Failed(error))
 

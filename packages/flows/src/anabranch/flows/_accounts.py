@@ -25,7 +25,7 @@ from anabranch.futures import (
     TaskRun,
     UpstreamFailed,
 )
-from anabranch.futures.runner import FINAL_STATES, RunScope, children
+from anabranch.futures.runner import FINAL_STATES, AtomicCount, RunScope, children
 
 if TYPE_CHECKING:
     from anabranch.flows._flow_run import ActiveFlowRun
@@ -53,7 +53,8 @@ class Accounts:
     def __init__(self, flow: ActiveFlowRun) -> None:
         self.flow: Final = flow
         self._lock: Final = threading.Lock()
-        self._ends: Counter[StateType] = Counter()
+        self._completed: Final = AtomicCount()
+        self._failed_ends: Counter[StateType] = Counter()
         self._failures: list[BaseException] = []
         # Of runs that failed with one of another flow, which is not among this one's failures.
         self._root_causes: list[BaseException] = []
@@ -62,6 +63,9 @@ class Accounts:
     def child_ended(self, child: Future[object]) -> None:
         """Take note of a submitted run that has ended."""
         state = child.final_state()
+        if type(state) is Completed and not isinstance(child, SubflowRun):  # As most do.
+            self.note_end(child.task_run, state)
+            return
         if child.was_disowned() and isinstance(state, Cancelled):
             self.note_no_loss(child.task_run, state)
             return
@@ -96,13 +100,16 @@ class Accounts:
 
     def _count(self, state: State[object]) -> bool:
         """Count a run that has ended; returns whether it is among the failures that are kept."""
+        if type(state) is Completed:
+            self._completed.add()
+            return False
         with self._lock:
-            self._ends[state.type] += 1
+            self._failed_ends[state.type] += 1
             if isinstance(state, UpstreamFailed):
                 if not self._root_causes:
                     self._root_causes.append(state.cause)
                 return False
-            if isinstance(state, Completed) or len(self._failures) >= KEPT_FAILURES:
+            if len(self._failures) >= KEPT_FAILURES:
                 return False
             self._failures.append(state.exception)
             return True
@@ -127,7 +134,8 @@ class Accounts:
             ends = Counter(state.type for state in states)
             return _aggregate(ends, failures or root_causes, returned)
         if returned is None:
-            return _aggregate(self._ends, self._failures or self._root_causes, None)
+            ends = self._failed_ends + Counter({StateType.COMPLETED: int(self._completed)})
+            return _aggregate(ends, self._failures or self._root_causes, None)
         self._warn_of_unseen_failures()
         return Completed(returned)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar, overload
+from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeAlias, TypeVar, overload
 
 from anabranch.futures import Future, State, unmapped
 
@@ -31,6 +31,9 @@ Each: TypeAlias = Iterable[T | Future[T]] | Future[Iterable[T]] | unmapped[T]
 WaitFor: TypeAlias = Iterable[Future[object]]
 
 
+_NOTHING: Final[tuple[Future[object], ...]] = ()
+
+
 def checked_wait_for(name: str, wait_for: object) -> tuple[Future[object], ...]:
     """Return what a run is to wait for.
 
@@ -41,6 +44,8 @@ def checked_wait_for(name: str, wait_for: object) -> tuple[Future[object], ...]:
     Raises:
         TypeError: It is no futures.
     """
+    if wait_for is _NOTHING:
+        return _NOTHING
     futures = (wait_for,) if isinstance(wait_for, Future) else wait_for
     if isinstance(futures, Iterable) and not isinstance(futures, str):
         found = tuple(futures)
@@ -282,7 +287,7 @@ class Runnable(abc.ABC, Generic[P, R_co]):
             NotSubmittableError: There is no task runner here to submit to.
             TypeError: The arguments do not fit the function.
         """
-        wait_for = kwargs.pop("wait_for", ())
+        wait_for = kwargs.pop("wait_for", _NOTHING) if kwargs else _NOTHING
         return self._submit(args, kwargs, wait_for)
 
 

@@ -164,6 +164,8 @@ def submit_within_limits(
             waits for it.
     """
     lease = current_lease.get()
+    if lease is None and not item.task_run.tags:  # As with most.
+        return dispatch(item)
     # In an event loop only what can have its places at once runs in place. To wait for one's own
     # afterwards would block the loop, which those that have got them may need.
     if runs_in_place and lease is not None and not in_task():

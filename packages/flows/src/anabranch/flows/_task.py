@@ -164,6 +164,7 @@ class BaseTask(Mappable[P, R_co]):
         owner = owner_of(scope)
         run = self._new_run(owner, args, kwargs)
         hooks = self._hooks
+        is_simple = hooks is None and self._retry is NO_RETRIES
         hook_thread = HOOKS_OUTSIDE_FLOWS if owner is None else owner.hooks
         item: WorkItem[R_co] = make_item(
             self._function_to_ship(),
@@ -176,7 +177,7 @@ class BaseTask(Mappable[P, R_co]):
             backend=self._options.get("backend") or scope.runner.backend,
             retry=self._retry,
             time_limit=self._time_limit,
-            listener=self._listener(scope, hook_thread),
+            listener=None if is_simple else self._listener(scope, hook_thread),
         )
         runs_here = scope.runner.runs_in_place(item)
         if owner is not None:
@@ -307,25 +308,36 @@ class Task(Sync[P, R_co], BaseTask[P, R_co]):
         item = self._item_here(args, kwargs, scope)
         for upstream in (*item.upstreams, *item.tolerated):
             upstream.join()
-        state: State[R_co] = Cancelled(message="The run was cancelled before it started.")
+        state: State[R_co] | None = None
         try:
             try:
-                state = upstream_failure(item) or call_within_limits(
-                    item.task_run, partial(self._execute, item, scope)
-                )
+                if item.upstreams:
+                    state = upstream_failure(item)
+                if state is None:
+                    state = self._execute(item, scope)
             finally:  # Ctrl-C may come while it waits for a place.
+                if state is None:
+                    state = Cancelled(message="The run was cancelled before it started.")
                 _note_end(item, scope, state)
-                self._tell(item, state, scope)
-            if isinstance(state, Crashed) and not isinstance(state.exception, Exception):
+                if self._hooks is not None:
+                    self._tell(item, state, scope)
+            if type(state) is Crashed and not isinstance(state.exception, Exception):
                 raise state.exception  # Ctrl-C or SystemExit: the caller's own thread was meant.
             return state
         finally:
             del state  # Its exception refers to this frame, and would be a cycle.
 
     def _execute(self, item: WorkItem[R_co], scope: RunScope | None) -> State[R_co]:
-        if self._hooks is not None:
-            self._tell(item, Running(), scope)
+        """Execute a run once it has its places under limits, if it needs any."""
+        if item.task_run.tags:
+            return call_within_limits(item.task_run, partial(self._execute_now, item, scope))
+        return self._execute_now(item, scope)
+
+    def _execute_now(self, item: WorkItem[R_co], scope: RunScope | None) -> State[R_co]:
         runner = None if scope is None else scope.runner
+        if self._hooks is None and self._retry is NO_RETRIES:
+            return run_item(item, runner)
+        self._tell(item, Running(), scope)
         return run_item(
             item, runner, progress=lambda state: self._note_progress(item, state, scope)
         )

@@ -217,6 +217,8 @@ class RunScope:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if error is None and not (self._children or self._nested):
+            return  # As most are.
         if error is not None:
             self.cancel()
         try:
