@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast, final
 
-from anabranch.flows._logging import log_flow_run, log_task_run
+from anabranch.flows._logging import log_flow_run, log_task_run, task_runs_logger
 from anabranch.flows._subflow_run import SubflowRun
 from anabranch.futures import (
     Cancelled,
@@ -86,8 +86,9 @@ class Accounts:
             Whether it is among the failures that are kept.
         """
         is_kept = self._count(state)
-        level = logging.INFO if isinstance(state, Completed) else logging.ERROR
-        log_task_run(run, self.flow.flow_run, "Finished in state %s", state, level=level)
+        level = logging.INFO if type(state) is Completed else logging.ERROR
+        if task_runs_logger.isEnabledFor(level):
+            log_task_run(run, self.flow.flow_run, "Finished in state %s", state, level=level)
         return is_kept
 
     def note_no_loss(self, run: TaskRun, state: Cancelled) -> None:
@@ -209,7 +210,8 @@ def _forget_locals(error: BaseException) -> None:
 
 def accounts_of(scope: RunScope | None) -> Accounts | BranchAccounts | None:
     """Return the accounts that what runs in a scope is in, if they are in this process."""
-    return None if scope is None else cast("Accounts | BranchAccounts | None", scope.owner)
+    # Whoever owns scopes here is one of these. A cast would be a call, in each run.
+    return None if scope is None else scope.owner  # type: ignore[return-value]
 
 
 def outcomes_in(returned: object) -> list[Outcome]:

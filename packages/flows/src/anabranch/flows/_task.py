@@ -24,7 +24,7 @@ from typing import (
 from anabranch.flows._accounts import accounts_of
 from anabranch.flows._flow_run import ActiveFlowRun, owner_of
 from anabranch.flows._hooks import HOOKS_OUTSIDE_FLOWS, Hooks, HookThread
-from anabranch.flows._logging import log_flow_run, log_task_run
+from anabranch.flows._logging import flow_runs_logger, log_flow_run, log_task_run
 from anabranch.flows._mappable import Mappable
 from anabranch.flows._names import docstring, function_name, task_key
 from anabranch.flows._options import TaskOptions, check_options, retry_policy, time_limit
@@ -55,11 +55,13 @@ from anabranch.futures.runner import (
     CallSignature,
     Listener,
     RunScope,
+    call_here,
     current_scope,
     make_item,
     new_run_id,
     run_item,
     run_item_async,
+    scan_call,
     upstream_failure,
 )
 
@@ -180,7 +182,7 @@ class BaseTask(Mappable[P, R_co]):
             listener=None if is_simple else self._listener(scope, hook_thread),
         )
         runs_here = scope.runner.runs_in_place(item)
-        if owner is not None:
+        if owner is not None and flow_runs_logger.isEnabledFor(logging.INFO):
             # Said before it is done: by then the run may have ended, and its last line be written.
             message = EXECUTING if runs_here else "Submitted task run %r for execution."
             log_flow_run(owner.flow_run, message, run.name)
@@ -227,7 +229,12 @@ class BaseTask(Mappable[P, R_co]):
         )
 
     def _new_run(
-        self, owner: ActiveFlowRun | None, args: tuple[object, ...], kwargs: dict[str, object]
+        self,
+        owner: ActiveFlowRun | None,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        *,
+        is_here: bool = False,
     ) -> TaskRun:
         if self._namer is not None:
             # What a method is bound to is a parameter like others, for names.
@@ -238,21 +245,30 @@ class BaseTask(Mappable[P, R_co]):
             name = f"{self.name}-{self.key}-{number}"
         tags = self.tags | around if (around := current_tags.get()) else self.tags
         run = TaskRun(new_run_id(), name, self.name, tags)
-        if owner is not None:
-            message = "Created task run %r for task %r"
-            log_flow_run(owner.flow_run, message, run.name, self.name)
+        if owner is not None and flow_runs_logger.isEnabledFor(logging.INFO):
+            log_flow_run(owner.flow_run, "Created task run %r for task %r", name, self.name)
+            if is_here:
+                log_flow_run(owner.flow_run, EXECUTING, name)
         return run
 
     # ------------------------------------------------------------------ calling directly
 
+    def _is_simple(self, run: TaskRun) -> bool:
+        """Whether a call is no more than one attempt."""
+        return (
+            self._retry is NO_RETRIES
+            and self._time_limit is None
+            and self._hooks is None
+            and not (run.tags or self._after)
+        )
+
     def _item_here(
-        self, args: tuple[object, ...], kwargs: dict[str, object], scope: RunScope | None
+        self,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        run: TaskRun,
+        scope: RunScope | None,
     ) -> WorkItem[R_co]:
-        self._signature.check(args, kwargs)
-        owner = None if scope is None else owner_of(scope)
-        run = self._new_run(owner, args, kwargs)
-        if owner is not None:
-            log_flow_run(owner.flow_run, EXECUTING, run.name)
         return make_item(
             self._shipped,
             args,
@@ -304,23 +320,24 @@ class Task(Sync[P, R_co], BaseTask[P, R_co]):
         super().__init__(function, **options)
 
     def _run_here(self, args: tuple[object, ...], kwargs: dict[str, object]) -> State[R_co]:
+        self._signature.check(args, kwargs)
         scope = current_scope.get()
-        item = self._item_here(args, kwargs, scope)
-        for upstream in (*item.upstreams, *item.tolerated):
-            upstream.join()
+        accounts = accounts_of(scope)
+        run = self._new_run(None if accounts is None else accounts.flow, args, kwargs, is_here=True)
         state: State[R_co] | None = None
         try:
             try:
-                if item.upstreams:
-                    state = upstream_failure(item)
-                if state is None:
-                    state = self._execute(item, scope)
-            finally:  # Ctrl-C may come while it waits for a place.
+                if self._is_simple(run) and scan_call(args, kwargs).is_plain:
+                    state = call_here(self._shipped, args, kwargs, run, scope)
+                else:
+                    state = self._execute(self._item_here(args, kwargs, run, scope), scope)
+            finally:  # Ctrl-C may come while it waits for another run, or for a place.
                 if state is None:
                     state = Cancelled(message="The run was cancelled before it started.")
-                _note_end(item, scope, state)
+                if accounts is not None:
+                    accounts.note_end(run, state)
                 if self._hooks is not None:
-                    self._tell(item, state, scope)
+                    self._tell(run, state, scope)
             if type(state) is Crashed and not isinstance(state.exception, Exception):
                 raise state.exception  # Ctrl-C or SystemExit: the caller's own thread was meant.
             return state
@@ -328,16 +345,15 @@ class Task(Sync[P, R_co], BaseTask[P, R_co]):
             del state  # Its exception refers to this frame, and would be a cycle.
 
     def _execute(self, item: WorkItem[R_co], scope: RunScope | None) -> State[R_co]:
-        """Execute a run once it has its places under limits, if it needs any."""
-        if item.task_run.tags:
-            return call_within_limits(item.task_run, partial(self._execute_now, item, scope))
-        return self._execute_now(item, scope)
+        for upstream in (*item.upstreams, *item.tolerated):
+            upstream.join()
+        return upstream_failure(item) or call_within_limits(
+            item.task_run, partial(self._execute_now, item, scope)
+        )
 
     def _execute_now(self, item: WorkItem[R_co], scope: RunScope | None) -> State[R_co]:
+        self._tell(item.task_run, Running(), scope)
         runner = None if scope is None else scope.runner
-        if self._hooks is None and self._retry is NO_RETRIES:
-            return run_item(item, runner)
-        self._tell(item, Running(), scope)
         return run_item(
             item, runner, progress=lambda state: self._note_progress(item, state, scope)
         )
@@ -347,15 +363,13 @@ class Task(Sync[P, R_co], BaseTask[P, R_co]):
     ) -> None:
         _log_retry(item.task_run, item.flow_run, state)
         if isinstance(state, Running):
-            self._tell(item, state, scope)
+            self._tell(item.task_run, state, scope)
 
-    def _tell(
-        self, item: WorkItem[R_co], state: State[object] | Running, scope: RunScope | None
-    ) -> None:
+    def _tell(self, run: TaskRun, state: State[object] | Running, scope: RunScope | None) -> None:
         if self._hooks is not None:
             runner = None if scope is None else scope.runner
             backend = None if runner is None else runner.backend
-            self._hooks.call(self, item.task_run, state, self._options.get("backend") or backend)
+            self._hooks.call(self, run, state, self._options.get("backend") or backend)
 
     @overload
     def __get__(
@@ -392,21 +406,25 @@ class AsyncTask(Async[P, R_co], BaseTask[P, R_co]):
         super().__init__(function, **options)
 
     async def _run_here(self, args: tuple[object, ...], kwargs: dict[str, object]) -> State[R_co]:
+        self._signature.check(args, kwargs)
         scope = current_scope.get()
-        item = self._item_here(args, kwargs, scope)
-        for upstream in (*item.upstreams, *item.tolerated):
-            await upstream.join_async()
+        accounts = accounts_of(scope)
+        run = self._new_run(None if accounts is None else accounts.flow, args, kwargs, is_here=True)
+        item = self._item_here(args, kwargs, run, scope)
         state: State[R_co] = Cancelled(message="The run was cancelled while it was running.")
         try:
+            for upstream in (*item.upstreams, *item.tolerated):
+                await upstream.join_async()
             if (failure := upstream_failure(item)) is not None:
                 state = failure
             else:
                 execute = partial(self._execute, item, scope)
                 state = await call_within_limits_async(item.task_run, execute)
         finally:
-            _note_end(item, scope, state)
+            if accounts is not None:
+                accounts.note_end(run, state)
             if self._hooks is not None:
-                await self._hooks.call_async(self, item.task_run, state)
+                await self._hooks.call_async(self, run, state)
         if isinstance(state, Crashed) and not isinstance(state.exception, Exception):
             raise state.exception  # Ctrl-C or SystemExit: the caller's own thread was meant.
         return state
@@ -442,9 +460,3 @@ class AsyncTask(Async[P, R_co], BaseTask[P, R_co]):
 def _log_retry(run: TaskRun, flow_run: FlowRun | None, state: Running | Retrying) -> None:
     if isinstance(state, Retrying):
         log_task_run(run, flow_run, "%s", state.message, level=logging.WARNING)
-
-
-def _note_end(item: WorkItem[R], scope: RunScope | None, state: State[object]) -> None:
-    accounts = accounts_of(scope)
-    if accounts is not None:
-        accounts.note_end(item.task_run, state)

@@ -291,17 +291,75 @@ def make_attempt(
     Returns:
         The state that came of it.
     """
-    surrounding = None
-    if scope is None:
-        surrounding, scope = current_scope.get(), attempt_scope(item, attempt, runner)
-        if surrounding is not None:  # The call is a part of what runs there.
-            surrounding.nest(scope)
+    try:
+        args, kwargs = resolve_arguments(item)
+    except BaseException as error:  # A value may be gone from where it was.
+        return state_of_error(error)
+    if scope is not None:
+        return _call_in(scope, item.function, args, kwargs)
+    return _call_inside(
+        current_scope.get(), attempt_scope(item, attempt, runner), item.function, args, kwargs
+    )
+
+
+def call_here(
+    function: Callable[..., object],
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+    task_run: TaskRun,
+    surrounding: RunScope | None,
+) -> State[Any]:
+    """Make the only attempt of a task run in the calling thread, as a part of what runs there.
+
+    It is what `run_item` comes to for most direct calls, without an item.
+
+    Args:
+        function: What to call.
+        args: Its positional arguments, without futures or marks in them.
+        kwargs: Its keyword arguments.
+        task_run: The run.
+        surrounding: The current scope.
+    """
+    if surrounding is None:
+        scope = RunScope(RunContext(None, task_run, 1))
+    else:
+        context = RunContext(surrounding.context.flow_run, task_run, 1)
+        scope = RunScope(context, surrounding.runner, surrounding.owner)
+    if current_clock.get() is SYSTEM_CLOCK:
+        return _call_inside(surrounding, scope, function, args, kwargs)
+    with held_clock():
+        return _call_inside(surrounding, scope, function, args, kwargs)
+
+
+def _call_inside(
+    surrounding: RunScope | None,
+    scope: RunScope,
+    function: Callable[..., object],
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+) -> State[Any]:
+    """`_call_in` a scope that is a part of another."""
+    if surrounding is None:
+        return _call_in(scope, function, args, kwargs)
+    surrounding.nest(scope)
+    try:
+        return _call_in(scope, function, args, kwargs)
+    finally:
+        surrounding.unnest(scope)
+
+
+def _call_in(
+    scope: RunScope,
+    function: Callable[..., object],
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+) -> State[Any]:
+    """Call a sync function in a scope; returns the state that came of it."""
     token = current_scope.set(scope)
     try:
         with scope:
-            args, kwargs = resolve_arguments(item)
-            scope.call = (item.function, args, kwargs)
-            returned = item.function(*args, **kwargs)
+            scope.call = (function, args, kwargs)
+            returned = function(*args, **kwargs)
             if isinstance(returned, Future):
                 returned.join()
                 returned = returned.final_state()
@@ -310,8 +368,6 @@ def make_attempt(
         return state_of_error(error)
     finally:
         current_scope.reset(token)
-        if surrounding is not None:
-            surrounding.unnest(scope)
 
 
 def make_attempt_in_time(

@@ -32,11 +32,12 @@ class _RunIds:
         os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
-        self._prefix = os.urandom(10).hex()
-        self._counter = itertools.count()
+        prefix = os.urandom(10).hex()
+        # Nothing of this is Python's own code, which two threads could enter at once.
+        self._ids = map(f"{prefix}%012x".__mod__, itertools.count())
 
     def __call__(self) -> str:
-        return f"{self._prefix}{next(self._counter):012x}"
+        return next(self._ids)
 
 
 #: Returns a new run id: 32 hexadecimal digits.

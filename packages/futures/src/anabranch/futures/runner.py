@@ -7,7 +7,14 @@ failures from `RunError`.
 
 from __future__ import annotations
 
-from anabranch.futures._arguments import LOOK_INSIDE, children, rebuild, scan, substitute
+from anabranch.futures._arguments import (
+    LOOK_INSIDE,
+    children,
+    rebuild,
+    scan,
+    scan_call,
+    substitute,
+)
 from anabranch.futures._blocking import (
     BlockingSection,
     Lease,
@@ -38,6 +45,7 @@ from anabranch.futures._lifecycle import (
     Lifecycle,
     Progress,
     attempt_scope,
+    call_here,
     lifecycle,
     lifecycle_of,
     make_attempt,
@@ -110,6 +118,7 @@ __all__ = [
     "Unpicklable",
     "attempt_scope",
     "blocking_section",
+    "call_here",
     "check_time_limit",
     "children",
     "current_clock",
@@ -151,6 +160,7 @@ __all__ = [
     "run_shipment",
     "running_loop",
     "scan",
+    "scan_call",
     "set_blocking_section",
     "sleep",
     "sleep_async",
