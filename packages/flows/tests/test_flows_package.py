@@ -28,12 +28,11 @@ def test_public_objects_say_where_they_are_imported_from() -> None:
 
 @pytest.mark.slow
 def test_importing_flows_imports_nothing_heavy() -> None:
-    """Importing the flows brings neither Dask nor Ray nor what they bring, nor coolname."""
-    code = (
-        "import sys, anabranch.flows\n"
-        "print([m for m in ('dask','distributed','ray','numpy','pandas','coolname','pydantic')"
-        " if m in sys.modules])"
-    )
+    """Importing the flows brings no runner's backend, no event loop, and nothing for a few."""
+    heavy = {"dask", "distributed", "ray", "numpy", "pandas", "cloudpickle", "pydantic", "coolname"}
+    heavy |= {"trio", "asyncio", "concurrent.futures", "multiprocessing", "ssl", "subprocess"}
+    heavy |= {"pytest", "anabranch.futures.testing", "anabranch.flows.testing"}
+    code = f"import sys, anabranch.flows; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

@@ -2,11 +2,14 @@
 
 No blocking portals: on trio inside trio their exit waits for ever, and a round trip through one
 costs fifty times what entering a loop directly does.
+
+Importing an async library takes longer than most flows, and one that has not been imported runs no
+loop. So they are only looked up here; while another thread is importing one, it may be there and
+have nothing in it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import itertools
 import sys
@@ -70,11 +73,12 @@ class EventLoop:
 
 def in_task() -> bool:
     """Whether the calling code is an async task, and not merely called by an event loop."""
-    trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_task():
+    lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)
+    if lowlevel is not None and lowlevel.in_trio_task():
         return True
+    current_task = getattr(sys.modules.get("asyncio"), "current_task", None)
     try:
-        return asyncio.current_task() is not None
+        return current_task is not None and current_task() is not None
     except RuntimeError:
         return False
 
@@ -85,21 +89,22 @@ def mark_library(backend: Backend | None) -> None:
     Code that runs with the context variables of an async task may run in another loop, or in none;
     but that variable is where sniffio, and so anyio, look first.
     """
-    sniffio = sys.modules.get("sniffio")
-    if sniffio is not None:
-        sniffio.current_async_library_cvar.set(backend)
+    library = getattr(sys.modules.get("sniffio"), "current_async_library_cvar", None)
+    if library is not None:
+        library.set(backend)
 
 
 def running_loop() -> EventLoop | None:
     """Return the event loop that runs in this thread, if there is one."""
-    trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_run():
-        return EventLoop("trio", trio.lowlevel.current_trio_token().run_sync_soon)
+    lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)
+    if lowlevel is not None and lowlevel.in_trio_run():
+        return EventLoop("trio", lowlevel.current_trio_token().run_sync_soon)
+    get_running_loop = getattr(sys.modules.get("asyncio"), "get_running_loop", None)
     try:
-        loop = asyncio.get_running_loop()
+        loop = None if get_running_loop is None else get_running_loop()
     except RuntimeError:
         return None
-    return EventLoop("asyncio", loop.call_soon_threadsafe)
+    return None if loop is None else EventLoop("asyncio", loop.call_soon_threadsafe)
 
 
 def default_backend() -> Backend:

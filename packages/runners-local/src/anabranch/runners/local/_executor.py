@@ -12,7 +12,6 @@ from functools import partial
 from typing import Final, Protocol, TypeVarTuple, cast, final
 
 import anyio
-import trio
 
 from anabranch.futures import Cancelled, Crashed, State, TaskRunner, WorkItem
 from anabranch.futures.runner import (
@@ -42,6 +41,8 @@ class Nursery(Protocol):
 def open_nursery(loop: EventLoop) -> AbstractAsyncContextManager[Nursery]:
     """Open a nursery: trio's own on trio, where anyio's wrapper costs three times as much."""
     if loop.backend == "trio":
+        import trio  # noqa: PLC0415 - heavy, and there already where it runs
+
         return cast("AbstractAsyncContextManager[Nursery]", trio.open_nursery())
     return cast("AbstractAsyncContextManager[Nursery]", anyio.create_task_group())
 
