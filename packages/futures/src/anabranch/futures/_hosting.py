@@ -1,10 +1,10 @@
-"""A started runner for code that has no event loop: the loop lives beside it, in a thread."""
+"""Event loops for runners in code that has none: the loop lives beside it, in a thread."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING, Final, final
 
 import anyio
@@ -12,7 +12,6 @@ import anyio
 from anabranch.futures._clock import current_clock
 from anabranch.futures._loops import EventLoop, LoopThread, running_loop
 from anabranch.futures._parking import standing_by
-from anabranch.futures._work import Backend
 
 if TYPE_CHECKING:
     from anabranch.futures._runner import TaskRunner
@@ -24,11 +23,20 @@ _PATIENCE: Final = 1.0
 
 @final
 class RunnerHost:
-    """Starts a runner in a loop thread of its own, and leaves it as its user leaves."""
+    """Keeps an async context of a runner open in a loop thread of its own.
 
-    def __init__(self, runner: TaskRunner, backend: Backend | None) -> None:
+    Args:
+        runner: The runner.
+        context: Opens the context, such as the runner's own start.
+    """
+
+    def __init__(
+        self, runner: TaskRunner, context: Callable[[], AbstractAsyncContextManager[object]]
+    ) -> None:
         self._runner = runner
-        self._thread = LoopThread(self._main, backend=backend, name=f"anabranch-{runner.name}")
+        self._context = context
+        name = f"anabranch-{runner.name}"
+        self._thread = LoopThread(self._main, backend=runner.backend, name=name)
         self._loop: EventLoop | None = None
         self._user_left: anyio.Event
         self._scope: anyio.CancelScope
@@ -37,19 +45,20 @@ class RunnerHost:
         self._user_is_back: Callable[[], None] | None = None
 
     def open(self) -> None:
-        """Start the runner, and wait until it is started."""
+        """Start the loop, and wait until the context is open."""
         try:
             self._thread.start()
-        except BaseException:  # What the runner raised, or
+        except BaseException:  # What the context raised, or
             if self._thread.is_alive():  # Ctrl-C in this thread, as it waits.
                 self._leave_in_a_hurry()
             raise
 
-    def close(self, error: BaseException | None) -> None:
-        """Leave the runner, and wait until it has ended.
+    def close(self, error: BaseException | None, *, in_a_hurry: bool) -> None:
+        """Leave the context, and wait until the loop has ended.
 
         Args:
-            error: What its user was left by, if by an exception; the runner is left by the same.
+            error: What the context is left by, if by an exception.
+            in_a_hurry: Whether to do without the loop if it stands still.
         """
         # The loop thread raises the user's exception too. What that adds to the traceback is taken
         # off again, for the user's thread is the one that shows it.
@@ -61,9 +70,9 @@ class RunnerHost:
                     # It is the loop that is at work meanwhile, as it cancels and joins.
                     current_clock.get().watch(self._loop)
                     self._loop.call_soon(self._user_left.set)
-                if error is None or isinstance(error, Exception) or self._ends():
+                if not in_a_hurry or self._ends():
                     self._thread.join()
-        except BaseException as raised:  # What the runner was left by, or
+        except BaseException as raised:  # What the context was left by, or
             if self._thread.is_alive():  # Ctrl-C in this thread, as it waits.
                 self._leave_in_a_hurry()
                 raise
@@ -104,7 +113,7 @@ class RunnerHost:
             return
         try:
             with self._scope:
-                async with self._runner.start():
+                async with self._context():
                     ready()
                     await self._user_left.wait()
                     if self._error is not None:

@@ -7,8 +7,9 @@ import contextvars
 import enum
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeAlias, TypeVar, final, overload
 
@@ -23,11 +24,13 @@ from anabranch.futures._exceptions import (
     NotSubmittableError,
     RunnerAlreadyStartedError,
     RunnerNotStartedError,
+    WouldDeadlockError,
 )
 from anabranch.futures._future import Future
 from anabranch.futures._hosting import RunnerHost
 from anabranch.futures._retries import NO_RETRIES, RetryPolicy
 from anabranch.futures._scope import current_scope, grace
+from anabranch.futures._signals import is_interruption
 from anabranch.futures._signature import signature_of
 from anabranch.futures._states import Cancelled
 from anabranch.futures._unwrapping import unwrapped
@@ -210,7 +213,7 @@ class TaskRunner(abc.ABC):
 
     def __enter__(self) -> Self:
         self._refuse_test_clock()  # Here, where that clock is known.
-        host = RunnerHost(self, self.backend)
+        host = RunnerHost(self, self.start)
         host.open()
         self._host = host
         return self
@@ -223,7 +226,7 @@ class TaskRunner(abc.ABC):
     ) -> None:
         host, self._host = self._host, None
         if host is not None:
-            host.close(error)
+            host.close(error, in_a_hurry=is_interruption(error))
 
     def _refuse_second_start(self) -> None:
         if self._unavailable is None:
@@ -254,16 +257,38 @@ class TaskRunner(abc.ABC):
         self._unavailable = None
 
     def _leave_in_place(self, error: BaseException | None) -> None:
-        """Undo `_enter_in_place`, when all that was submitted has ended."""
+        """Undo `_enter_in_place`, when all that was submitted has ended or been abandoned."""
         try:
             if error is not None:
                 self._cancel_all()
-            while self._unfinished:
-                for future in list(self._unfinished):
-                    future.join()
-                    self.release(future)
+            if is_interruption(error):
+                self._join_or_abandon()
+            else:
+                self._join_in_place()
+        except BaseException:  # Ctrl-C while it waits.
+            self._cancel_all()
+            self._join_or_abandon()
+            raise
         finally:
             self._unavailable = _ENDED
+
+    def _join_in_place(self) -> None:
+        while self._unfinished:
+            for future in list(self._unfinished):
+                future.join()
+                self.release(future)
+
+    def _join_or_abandon(self) -> None:
+        deadline = time.monotonic() + grace()
+        # Whoever is in a hurry is a human: a test's clock might stand still for what is stuck.
+        token = current_clock.set(SYSTEM_CLOCK)
+        try:
+            for future in list(self._unfinished):
+                with suppress(WouldDeadlockError):  # It runs in this thread's own event loop.
+                    future.join(max(0.0, deadline - time.monotonic()))
+        finally:
+            current_clock.reset(token)
+            self._abandon_rest()
 
     async def _finish(
         self,
@@ -279,7 +304,7 @@ class TaskRunner(abc.ABC):
                     await self._cancel_and_join(in_a_hurry=True)
                     raise
             else:
-                await self._cancel_and_join(in_a_hurry=not isinstance(error, Exception))
+                await self._cancel_and_join(in_a_hurry=is_interruption(error))
         finally:
             self._unavailable = _ENDED
 
@@ -304,6 +329,9 @@ class TaskRunner(abc.ABC):
             if in_a_hurry:
                 scope.deadline = anyio.current_time() + grace()
             await self._join()
+        self._abandon_rest()
+
+    def _abandon_rest(self) -> None:
         for future in list(self._unfinished):
             if future.abandon(Cancelled(message="The run could not be stopped.")):
                 self.note_abandoned(future.task_run)

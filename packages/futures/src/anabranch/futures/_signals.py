@@ -1,4 +1,4 @@
-"""What may block the main thread, in a way that no signal is lost on."""
+"""What may block the main thread, in a way that no signal is lost on; and what signals raise."""
 
 from __future__ import annotations
 
@@ -57,3 +57,8 @@ def start_thread(thread: threading.Thread) -> None:
         if cause is None:
             raise
         raise cause from None
+
+
+def is_interruption(error: BaseException | None) -> bool:
+    """Whether what a block is left by is Ctrl-C or the like: whoever leaves it is in a hurry."""
+    return error is not None and not isinstance(error, Exception)

@@ -37,6 +37,7 @@ from anabranch.futures._clock import (
 from anabranch.futures._counting import AtomicCount
 from anabranch.futures._dependencies import failure_behind, upstream_failure, when_ready
 from anabranch.futures._future import NO_LOOPS
+from anabranch.futures._hosting import RunnerHost
 from anabranch.futures._in_flight import AsTheyEnd, InFlight, InOrder
 from anabranch.futures._lifecycle import (
     Attempt,
@@ -75,7 +76,7 @@ from anabranch.futures._retries import NO_RETRIES, check_time_limit
 from anabranch.futures._runner import make_item
 from anabranch.futures._scope import RunScope, ScopeOwner, current_scope, grace
 from anabranch.futures._serial_thread import SerialThread
-from anabranch.futures._signals import start_thread
+from anabranch.futures._signals import is_interruption, start_thread
 from anabranch.futures._signature import CallSignature
 from anabranch.futures._states import FINAL_STATES, StoredValue, describe, root_cause
 from anabranch.futures._time_limits import TimeLimiter, limit_by_thread, limited_async
@@ -109,6 +110,7 @@ __all__ = [
     "Progress",
     "RunError",
     "RunScope",
+    "RunnerHost",
     "ScopeOwner",
     "SerialThread",
     "Shipment",
@@ -133,6 +135,7 @@ __all__ = [
     "held_clock",
     "in_task",
     "is_async_function",
+    "is_interruption",
     "lent",
     "lent_async",
     "lifecycle",
