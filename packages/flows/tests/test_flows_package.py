@@ -26,13 +26,8 @@ def test_public_objects_say_where_they_are_imported_from() -> None:
         assert "._" not in str(module), name
 
 
-@pytest.mark.slow
-def test_importing_flows_imports_nothing_heavy() -> None:
-    """Importing the flows brings no runner's backend, no event loop, and nothing for a few."""
-    heavy = {"dask", "distributed", "ray", "numpy", "pandas", "cloudpickle", "pydantic", "coolname"}
-    heavy |= {"trio", "asyncio", "concurrent.futures", "multiprocessing", "ssl", "subprocess"}
-    heavy |= {"pytest", "anabranch.futures.testing", "anabranch.flows.testing"}
-    code = f"import sys, anabranch.flows; print(sorted({heavy} & set(sys.modules)))"
+def printed_by(code: str) -> str:
+    """Return what a new Python prints that runs some code."""
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -41,7 +36,38 @@ def test_importing_flows_imports_nothing_heavy() -> None:
         check=True,
         timeout=50,
     )
-    assert done.stdout.strip() == "[]"
+    return done.stdout.strip()
+
+
+@pytest.mark.slow
+def test_importing_flows_imports_nothing_heavy() -> None:
+    """Importing the flows brings no runner's backend, no event loop, and nothing for a few."""
+    heavy = {"dask", "distributed", "ray", "numpy", "pandas", "cloudpickle", "pydantic", "coolname"}
+    heavy |= {"trio", "asyncio", "concurrent.futures", "multiprocessing", "ssl", "subprocess"}
+    heavy |= {"pytest", "anabranch.futures.testing", "anabranch.flows.testing"}
+    code = f"import sys, anabranch.flows; print(sorted({heavy} & set(sys.modules)))"
+    assert printed_by(code) == "[]"
+
+
+@pytest.mark.slow
+def test_flows_of_sync_tasks_import_no_event_loop() -> None:
+    """Neither runner of this process needs an event loop for what is not async."""
+    code = """if True:
+        import sys
+        from anabranch.flows import SequentialTaskRunner, flow, task
+
+        @task
+        def add(x, y):
+            return x + y
+
+        @flow
+        def total():
+            return add.submit(add.submit(1, 2), add(3, 4)).result()
+
+        print(total(), total.with_options(task_runner=SequentialTaskRunner())())
+        print(sorted({"trio", "asyncio"} & set(sys.modules)))
+        """
+    assert printed_by(code) == "10 10\n[]"
 
 
 @pytest.mark.parametrize("name", ["_mappable.py", "_runnable.py"])

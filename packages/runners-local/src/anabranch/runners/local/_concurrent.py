@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Final, TypeVar, final
+from types import TracebackType
+from typing import Final, Self, TypeVar, final
 
 from anabranch.futures import ConcurrencyType, Future, TaskRunner, WorkItem
 from anabranch.futures.runner import NO_LOOPS, when_ready
@@ -58,10 +59,27 @@ class ConcurrentTaskRunner(TaskRunner):
         executor = Executor.open(self, self._max_workers)
         self._executor = await exit_stack.enter_async_context(executor)
 
+    def __enter__(self) -> Self:
+        # No event loop unless an async task comes: starting one costs more than most flows.
+        self._enter_in_place()
+        self._executor = Executor(self, self._max_workers)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        executor = self._executor
+        assert executor is not None, "it has been entered"
+        with executor.closed_after(error):
+            self._leave_in_place(error)
+
     def _submit(self, item: WorkItem[R]) -> Future[R]:
         executor = self._executor
         assert executor is not None, "dispatch() refuses work while the runner is not started"
-        own_loops = executor.needed_loops if item.is_async else NO_LOOPS
+        own_loops = executor.loops() if item.is_async else NO_LOOPS
         upstreams = (*item.upstreams, *item.tolerated)
         loops = own_loops.union(*(each.needed_loops() for each in upstreams))
         run = LocalRun(item, loops, executor)

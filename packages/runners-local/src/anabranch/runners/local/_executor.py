@@ -3,94 +3,108 @@
 from __future__ import annotations
 
 import contextvars
-import math
 import threading
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
-from typing import Final, Protocol, TypeVarTuple, cast, final
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final, final
 
 import anyio
 
-from anabranch.futures import Cancelled, Crashed, State, TaskRunner, WorkItem
+from anabranch.futures import Cancelled, Completed, Future, State, TaskRun, TaskRunner, WorkItem
 from anabranch.futures.runner import (
     Attempt,
     EventLoop,
+    RunnerHost,
     attempt_scope,
-    in_task,
+    is_interruption,
     make_attempt,
-    make_attempt_async,
     mark_library,
-    running_loop,
     upstream_failure,
 )
-from anabranch.runners.local._run import LocalRun
+from anabranch.runners.local._async_runs import AsyncRuns
+from anabranch.runners.local._run import RUNNER_HAS_ENDED, LocalRun
 from anabranch.runners.local._workers import WorkerThreads
 
-Ts = TypeVarTuple("Ts")
-
-
-class Nursery(Protocol):
-    """What trio's nursery and anyio's task group have in common."""
-
-    def start_soon(self, function: Callable[[*Ts], Awaitable[None]], /, *args: *Ts) -> None:
-        """Start a child task."""
-
-
-def open_nursery(loop: EventLoop) -> AbstractAsyncContextManager[Nursery]:
-    """Open a nursery: trio's own on trio, where anyio's wrapper costs three times as much."""
-    if loop.backend == "trio":
-        import trio  # noqa: PLC0415 - heavy, and there already where it runs
-
-        return cast("AbstractAsyncContextManager[Nursery]", trio.open_nursery())
-    return cast("AbstractAsyncContextManager[Nursery]", anyio.create_task_group())
+_LEAVING: Final = TaskRun("", "the end of the threads", "threads")
 
 
 @final
 class Executor:
     """Starts runs at once, each where it belongs.
 
-    Async tasks become children of the nursery. Sync tasks go to threads of the executor's own,
-    which a child of the nursery joins.
+    Async tasks become children of a nursery, in the event loop that the executor was opened in; one
+    that was made in sync code starts a loop in a thread beside it when the first of them comes.
+    Sync tasks go to threads of the executor's own.
 
     Attributes:
         runner: The runner that it executes for.
-        loop: The event loop that the nursery is in.
-        needed_loops: What async tasks need here: the loop's thread.
         threads: The threads of the sync tasks.
     """
 
-    def __init__(self, runner: TaskRunner, loop: EventLoop, nursery: Nursery, workers: int) -> None:
+    def __init__(self, runner: TaskRunner, max_workers: int) -> None:
         self.runner: Final = runner
-        self._nursery: Final = nursery
-        self.loop: Final = loop
-        self.needed_loops: Final = frozenset({loop.thread_id})
-        self._admitted: Final[deque[LocalRun[object]]] = deque()
-        self._bell = anyio.Event()
-        self._doorkeeper: Final = anyio.CancelScope()
-        self._is_closed = False
-        self._thread_ended = anyio.Event()
+        name = f"anabranch-{runner.name}"
         self.threads: Final = WorkerThreads(
-            self._execute_here,
-            workers,
-            f"anabranch-{runner.name}",
-            on_exit=partial(loop.call_soon, self._note_thread_end),
+            self._execute_here, max_workers, name, on_exit=self._note_thread_end
         )
+        self._lock: Final = threading.Lock()
+        self._async_runs: AsyncRuns | None = None
+        self._host: RunnerHost | None = None
+        self._is_closed = False
+        self._threads_left: Final[Future[None]] = Future(_LEAVING)
 
     @staticmethod
     @asynccontextmanager
     async def open(runner: TaskRunner, max_workers: int) -> AsyncIterator[Executor]:
         """Make an executor in the running event loop, for as long as the context lasts."""
-        loop = cast(EventLoop, running_loop())
-        async with open_nursery(loop) as nursery:
-            executor = Executor(runner, loop, nursery, max_workers)
-            nursery.start_soon(executor._admit)
+        executor = Executor(runner, max_workers)
+        async with AsyncRuns.open(runner) as executor._async_runs:
             try:
                 yield executor
             finally:
-                executor._close()
-                nursery.start_soon(executor._join_threads)
+                threads = executor._close_threads()
+                # Shielded: all that is waited for is threads that have nothing left to do.
+                with anyio.CancelScope(shield=True):
+                    await executor._threads_left.join_async()
+                _join(threads)
+
+    # ------------------------------------------------------------------ async tasks
+
+    @property
+    def loop(self) -> EventLoop:
+        """The event loop of the async tasks, once there is one."""
+        assert self._async_runs is not None, "it has been opened in one, or has had an async task"
+        return self._async_runs.loop
+
+    def is_in_loop(self) -> bool:
+        """Whether the calling thread runs the event loop of the async tasks."""
+        runs = self._async_runs
+        return runs is not None and runs.loop.thread_id == threading.get_ident()
+
+    def loops(self) -> frozenset[int]:
+        """Return the threads of the event loops that async tasks need; one is started if need be.
+
+        There is none once the executor has been closed.
+        """
+        with self._lock:
+            if self._async_runs is None and not self._is_closed:
+                self._start_loop()
+            return frozenset() if self._async_runs is None else frozenset({self.loop.thread_id})
+
+    def _start_loop(self) -> None:
+        self._host = RunnerHost(self.runner, self._take_async_runs)
+        try:
+            self._host.open()
+        except BaseException:  # Ctrl-C. The host has ended the loop.
+            self._host = self._async_runs = None
+            raise
+
+    @asynccontextmanager
+    async def _take_async_runs(self) -> AsyncIterator[None]:
+        async with AsyncRuns.open(self.runner) as self._async_runs:
+            yield
+
+    # ------------------------------------------------------------------ executing
 
     def execute(self, run: LocalRun[object]) -> None:
         """Start a run that is ready. Thread-safe."""
@@ -98,66 +112,10 @@ class Executor:
         run.queued()
         if run.item is None or not run.item.is_async:
             self.threads.put(run)
-        elif threading.get_ident() == self.loop.thread_id and in_task():
-            self._start_child(run)
+        elif self._async_runs is not None:
+            self._async_runs.execute(run)
         else:
-            self._admitted.append(run)
-            if self._is_closed or not self.loop.call_soon(self._ring):
-                self._turn_away()
-
-    def _ring(self) -> None:
-        self._bell.set()
-
-    async def _admit(self) -> None:
-        # Only an async task can start another with the context variables of a third: on asyncio,
-        # anyio does not know its own loop in what is merely called by it.
-        with self._doorkeeper:
-            while True:
-                self._bell = anyio.Event()
-                while self._admitted:
-                    self._start_child(self._admitted.popleft())
-                await self._bell.wait()
-
-    def _start_child(self, run: LocalRun[object]) -> None:
-        if (item := run.item) is not None:
-            variables = item.variables or contextvars.copy_context()
-            variables.run(mark_library, self.loop.backend)
-            # The child's context is a copy of the one that it is started in.
-            variables.run(self._nursery.start_soon, self._execute_child, run)
-
-    def _close(self) -> None:
-        self._is_closed = True
-        self.threads.close()
-        self._doorkeeper.cancel()
-        self._turn_away()
-
-    def _turn_away(self) -> None:
-        """End the runs that came too late."""
-        while self._admitted:
-            self._admitted.popleft().end(Cancelled(message="The runner of the run has ended."))
-
-    async def _execute_child(self, run: LocalRun[object]) -> None:
-        item = run.item
-        scope = anyio.CancelScope()
-        run.stop_with(self.loop, scope)
-        if item is None or (attempt := run.claim()) is None:
-            return
-        is_over = False
-        try:
-            with scope:
-                state = upstream_failure(item) or await make_attempt_async(
-                    item, attempt, self.runner
-                )
-                is_over = True
-                run.attempt_ended(attempt, state)
-                _pass_on_interrupt(state)
-        except anyio.get_cancelled_exc_class():
-            # On asyncio a task may raise this though nobody cancelled it. Then it ends alone.
-            if anyio.current_effective_deadline() == -math.inf:
-                raise
-        finally:
-            if not is_over:
-                run.end(Cancelled(message="The run was cancelled while it was running."))
+            run.end(Cancelled(message=RUNNER_HAS_ENDED))
 
     def _execute_here(self, run: LocalRun[object]) -> None:
         item = run.item
@@ -185,23 +143,48 @@ class Executor:
         """Do without the thread that is at a run: nothing waits for it, and another stands in."""
         self.threads.give_up(run)
 
+    # ------------------------------------------------------------------ ending
+
+    @contextmanager
+    def closed_after(self, error: BaseException | None) -> Iterator[None]:
+        """Surround the wait for all runs, in sync code, and end the threads and the loop after it.
+
+        Args:
+            error: What the runner is left by, if by an exception.
+        """
+        in_a_hurry = True
+        try:
+            yield
+            in_a_hurry = is_interruption(error)
+        finally:
+            try:
+                self._close(in_a_hurry=in_a_hurry)
+            except BaseException:  # Ctrl-C as it waits, or just before.
+                self._close(in_a_hurry=True)
+                raise
+
+    def _close(self, *, in_a_hurry: bool) -> None:
+        threads = self._close_threads()
+        host, self._host = self._host, None
+        if host is not None:
+            host.close(None, in_a_hurry=in_a_hurry)
+        self._threads_left.park()
+        _join(threads)
+
+    def _close_threads(self) -> list[threading.Thread]:
+        """Have the threads end, and return those that will."""
+        with self._lock:
+            self._is_closed = True
+        threads = self.threads.leaving()
+        self.threads.close()
+        self._note_thread_end()
+        return threads
+
     def _note_thread_end(self) -> None:
-        self._thread_ended.set()
-        self._thread_ended = anyio.Event()
-
-    async def _join_threads(self) -> None:
-        # Shielded: all that is waited for is threads that have nothing left to do.
-        ending = self.threads.leaving()
-        with anyio.CancelScope(shield=True):
-            while self.threads.leaving():
-                await self._thread_ended.wait()
-        for thread in ending:
-            thread.join()  # It has said goodbye: all that is left to it is to vanish.
+        if self._is_closed and not self.threads.leaving():
+            self._threads_left.set_final(Completed(None))
 
 
-def _pass_on_interrupt(state: State[object]) -> None:
-    """Raise a Ctrl-C that met an async task of the main thread: the program was meant."""
-    if isinstance(state, Crashed) and threading.current_thread() is threading.main_thread():
-        error = state.exception
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            raise error
+def _join(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join()  # It has said goodbye: all that is left to it is to vanish.

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 R_co = TypeVar("R_co", covariant=True)
 
+RUNNER_HAS_ENDED: Final = "The runner of the run has ended."
 _BEFORE_START: Final = "The run was cancelled before it started."
 _BETWEEN_ATTEMPTS: Final = "The run was cancelled between two attempts."
 

@@ -15,7 +15,7 @@ from anabranch.futures.runner import (
     set_blocking_section,
     start_thread,
 )
-from anabranch.runners.local._run import LocalRun
+from anabranch.runners.local._run import RUNNER_HAS_ENDED, LocalRun
 
 # Runs that a waiting thread executes itself lie on its stack, one upon the other. Beyond this
 # depth a stand-in takes over.
@@ -80,7 +80,7 @@ class WorkerThreads:
             self._call_if_needed()
             is_closed, is_hopeless = self._closed, not self._workers
         if is_closed:
-            run.end(Cancelled(message="The runner of the run has ended."))
+            run.end(Cancelled(message=RUNNER_HAS_ENDED))
         elif is_hopeless:
             run.end(Crashed(message="The machine has no thread left to make the run in."))
 
