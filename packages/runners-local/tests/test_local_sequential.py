@@ -82,7 +82,7 @@ def wait_at(ticket: Ticket, value: int = 0) -> int:
 
 def loop_threads() -> list[threading.Thread]:
     """Return the loop threads of sequential runners that are alive."""
-    return [each for each in threading.enumerate() if each.name == "anabranch-async"]
+    return [each for each in threading.enumerate() if each.name == "anabranch-sequential"]
 
 
 # ------------------------------------------------------------------------- in sync code

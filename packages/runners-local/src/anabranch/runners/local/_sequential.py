@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Final, Self, TypeVar, cast, final
 
-import anyio
-
 from anabranch.futures import ConcurrencyType, Crashed, Future, State, TaskRunner, WorkItem
 from anabranch.futures.runner import (
     NO_LOOPS,
-    LoopThread,
     current_scope,
     run_item,
     upstream_failure,
@@ -40,10 +36,7 @@ class SequentialTaskRunner(TaskRunner):
     def __init__(self) -> None:
         super().__init__()
         self._turns: _Turns | None = None
-        self._loop_thread: LoopThread | None = None
-        self._end_loop: Callable[[], object] | None = None
         self._runs_in_place = False
-        self._loop_lock = threading.Lock()
 
     @property
     def concurrency_type(self) -> ConcurrencyType:
@@ -61,7 +54,7 @@ class SequentialTaskRunner(TaskRunner):
     def runs_in_place(self, item: WorkItem[R]) -> bool:
         """In sync code, yes; but no loop can stand still for one of its own async tasks."""
         turns = self._turns
-        if turns is None or turns.executor.loop.thread_id != threading.get_ident():
+        if turns is None or not turns.executor.is_in_loop():
             return self._runs_in_place
         upstreams = (*item.upstreams, *item.tolerated)
         return self._runs_in_place and not item.is_async and all(each.done() for each in upstreams)
@@ -69,9 +62,10 @@ class SequentialTaskRunner(TaskRunner):
     def _submit(self, item: WorkItem[R]) -> Future[R]:
         if not item.is_async and self.runs_in_place(item):
             return self._run_in_place(item)
-        turns = self._turns or self._start_loop()
-        loops = frozenset({turns.executor.loop.thread_id})  # Even a sync task may queue behind one.
-        run = LocalRun(item, loops, when_awaited=turns.let_pass)
+        turns = self._turns
+        assert turns is not None, "dispatch() refuses work while the runner is not started"
+        # Even a sync task may queue behind one that needs the loop.
+        run = LocalRun(item, turns.executor.loops(), when_awaited=turns.let_pass)
         self.admit(run)
         try:
             when_ready(item, lambda: turns.queue(run), run.end)
@@ -101,6 +95,7 @@ class SequentialTaskRunner(TaskRunner):
     def __enter__(self) -> Self:
         # No event loop unless an async task comes: starting one costs more than most runs.
         self._enter_in_place()
+        self._turns = _Turns(self, Executor(self, max_workers=1))
         self._runs_in_place = True
         return self
 
@@ -110,31 +105,13 @@ class SequentialTaskRunner(TaskRunner):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        turns = self._turns
+        assert turns is not None, "it has been entered"
         try:
-            self._leave_in_place(error)
+            with turns.executor.closed_after(error):
+                self._leave_in_place(error)
         finally:
             self._runs_in_place = False
-            if self._loop_thread is not None and self._end_loop is not None:
-                self._end_loop()
-                self._loop_thread.join()
-            self._turns = self._loop_thread = self._end_loop = None
-
-    def _start_loop(self) -> _Turns:
-        with self._loop_lock:
-            if self._turns is None:
-                thread = LoopThread(self._serve, backend=self.backend, name="anabranch-async")
-                thread.start()
-                self._loop_thread = thread
-            assert self._turns is not None, "the loop thread is ready once it has set this"
-            return self._turns
-
-    async def _serve(self, ready: Callable[[], None]) -> None:
-        left = anyio.Event()
-        async with Executor.open(self, max_workers=1) as executor:
-            self._turns = _Turns(self, executor)
-            self._end_loop = lambda: executor.loop.call_soon(left.set)
-            ready()
-            await left.wait()
 
 
 @final
