@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
@@ -75,7 +76,7 @@ class ActiveFlowRun:
         self.is_submitted: Final = is_submitted
         self._log_prints: Final = log_prints
         self._tag_limits: Final = tag_limits or {}
-        self._counters: Final[dict[str, itertools.count[int]]] = {}
+        self._counters: Final = defaultdict[str, "itertools.count[int]"](itertools.count)
 
     def _new_scope(self, attempt: int) -> RunScope:
         context = RunContext(self.flow_run, attempt=attempt)
@@ -118,10 +119,7 @@ class ActiveFlowRun:
 
     def next_number(self, task_key: str) -> int:
         """Return how many runs of a task this flow run has made so far."""
-        counter = self._counters.get(task_key)
-        if counter is None:
-            counter = self._counters.setdefault(task_key, itertools.count())
-        return next(counter)
+        return next(self._counters[task_key])
 
     # ------------------------------------------------------------------ from start to end
 

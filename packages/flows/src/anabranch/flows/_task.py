@@ -6,7 +6,7 @@ import functools
 import inspect
 import itertools
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import (
     Any,
@@ -72,6 +72,8 @@ R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S")
 
 EXECUTING: Final = "Executing %r immediately..."
+
+_NO_KWARGS: Final[Mapping[str, object]] = {}
 
 # Numbers the runs of tasks that are called outside any flow.
 _numbers_outside_flows: Final = itertools.count()
@@ -168,18 +170,18 @@ class BaseTask(Mappable[P, R_co]):
         hooks = self._hooks
         is_simple = hooks is None and self._retry is NO_RETRIES
         hook_thread = HOOKS_OUTSIDE_FLOWS if owner is None else owner.hooks
-        item: WorkItem[R_co] = make_item(
+        item: WorkItem[R_co] = make_item(  # By position, which takes half the time.
             self._function_to_ship(),
             args,
-            kwargs,
-            task_run=run,
-            is_async=self._is_async,
-            flow_run=scope.context.flow_run,
-            wait_for=(*self._after, *wait_for),
-            backend=self._options.get("backend") or scope.runner.backend,
-            retry=self._retry,
-            time_limit=self._time_limit,
-            listener=None if is_simple else self._listener(scope, hook_thread),
+            kwargs or _NO_KWARGS,
+            run,
+            self._is_async,
+            scope.context.flow_run,
+            (*self._after, *wait_for),
+            self._options.get("backend") or scope.runner.backend,
+            self._retry,
+            self._time_limit,
+            None if is_simple else self._listener(scope, hook_thread),
         )
         runs_here = scope.runner.runs_in_place(item)
         if owner is not None and flow_runs_logger.isEnabledFor(logging.INFO):

@@ -380,7 +380,7 @@ class Future(Generic[R_co]):
 
     # ------------------------------------------------------------------ for runners
 
-    def keep(self, *keepers: Keeper) -> None:
+    def keep(self, keepers: tuple[Keeper, ...]) -> None:
         """For engines: have these told when the run has ended; at once if it has ended already.
 
         Like a callback, but for the few that hold every run: told first, and for next to nothing.

@@ -412,8 +412,7 @@ async def make_attempt_async(
     if clock is not SYSTEM_CLOCK:
         current_hold.set(None)
         clock.watch(cast(EventLoop, running_loop()))
-    limit = attempt.time_limit
-    if limit is None:
+    if (limit := attempt.time_limit) is None:
         return await _attempt_async(item, attempt, runner)
     state = await limited_async(partial(_attempt_async, item, attempt, runner), limit)
     return timed_out(item.task_run, limit) if state is None else state
@@ -426,10 +425,11 @@ async def _attempt_async(
     token = current_scope.set(scope)
     try:
         async with scope:
-            args, kwargs = await resolve_arguments_async(item)
+            args, kwargs = item.args, item.kwargs
+            if not item.is_plain:
+                args, kwargs = await resolve_arguments_async(item)
             scope.call = (item.function, args, kwargs)
-            coroutine = cast("Coroutine[object, object, R]", item.function(*args, **kwargs))
-            returned: object = await coroutine
+            returned: Any = await cast("Awaitable[R]", item.function(*args, **kwargs))
             if isinstance(returned, Future):
                 await returned.join_async()
                 returned = returned.final_state()

@@ -90,7 +90,7 @@ def mark_library(backend: Backend | None) -> None:
     but that variable is where sniffio, and so anyio, look first.
     """
     library = getattr(sys.modules.get("sniffio"), "current_async_library_cvar", None)
-    if library is not None:
+    if library is not None and library.get() != backend:
         library.set(backend)
 
 

@@ -432,9 +432,9 @@ class TaskRunner(abc.ABC):
         scope = current_scope.get()
         if scope is not None and scope.runner is self:
             scope.expect(future)
-            future.keep(self, scope)
+            future.keep((self, scope))
         else:
-            future.keep(self)
+            future.keep((self,))
 
     def runs_in_place(self, item: WorkItem[R]) -> bool:
         """Whether dispatching an item here means to execute it before `dispatch` returns."""
@@ -458,7 +458,6 @@ def make_item(
     function: Callable[..., object],
     args: tuple[object, ...],
     kwargs: Mapping[str, object],
-    *,
     task_run: TaskRun,
     is_async: bool | None = None,
     flow_run: FlowRun | None = None,

@@ -116,7 +116,7 @@ class RunScope:
     def adopt(self, future: Future[object]) -> None:
         """Make a run a child of this scope until it ends."""
         self.expect(future)
-        future.keep(self)
+        future.keep((self,))
         self.cancel_if_late(future)
 
     def expect(self, future: Future[object]) -> None:

@@ -133,7 +133,7 @@ class StoredValue(Generic[R]):
 
 # Neither this nor `Completed` is frozen, which would triple the cost of what each run makes. What
 # they hold is private and read through properties instead.
-@attrs.define(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False, weakref_slot=False)
 class _State:
     """What all states have in common."""
 
@@ -249,7 +249,7 @@ class Retrying(_Unfinished):
 
 
 @final
-@attrs.define(eq=False, match_args=False)
+@attrs.define(eq=False, match_args=False, weakref_slot=False)
 class Completed(_State, Generic[R_co]):
     """The run ended well, with a value."""
 

@@ -45,7 +45,7 @@ new_run_id = _RunIds()
 
 
 # Not frozen by attrs, nor is `RunContext`: that would triple the cost of what each run makes.
-@attrs.define(unsafe_hash=True)
+@attrs.define(unsafe_hash=True, weakref_slot=False)
 class TaskRun:
     """Which run of which task this is."""
 
@@ -92,7 +92,7 @@ class FlowRun:
     tags: frozenset[str] = frozenset()
 
 
-@attrs.define(unsafe_hash=True)
+@attrs.define(unsafe_hash=True, weakref_slot=False)
 class RunContext:
     """Who is running: small, immutable and picklable, so that it travels with the work."""
 
@@ -120,7 +120,7 @@ class RunContext:
 Listener: TypeAlias = "Callable[[TaskRun, Running | Retrying], object]"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, weakref_slot=False)
 class WorkItem(Generic[R_co]):
     """One call of one function, ready to be run by any runner.
 

@@ -48,12 +48,14 @@ class AsyncRuns:
 
     Attributes:
         loop: The event loop that the nursery is in.
+        needed_loops: What the runs need: its thread.
     """
 
     def __init__(self, runner: TaskRunner, loop: EventLoop, nursery: Nursery) -> None:
         self._runner: Final = runner
         self._nursery: Final = nursery
         self.loop: Final = loop
+        self.needed_loops: Final = frozenset({loop.thread_id})
         self._admitted: Final[deque[LocalRun[object]]] = deque()
         self._bell = anyio.Event()
         self._doorkeeper: Final = anyio.CancelScope()

@@ -12,6 +12,7 @@ import anyio
 
 from anabranch.futures import Cancelled, Completed, Future, State, TaskRun, TaskRunner, WorkItem
 from anabranch.futures.runner import (
+    NO_LOOPS,
     Attempt,
     EventLoop,
     RunnerHost,
@@ -86,10 +87,13 @@ class Executor:
 
         There is none once the executor has been closed.
         """
-        with self._lock:
-            if self._async_runs is None and not self._is_closed:
-                self._start_loop()
-            return frozenset() if self._async_runs is None else frozenset({self.loop.thread_id})
+        async_runs = self._async_runs
+        if async_runs is None:
+            with self._lock:
+                if self._async_runs is None and not self._is_closed:
+                    self._start_loop()
+                async_runs = self._async_runs
+        return NO_LOOPS if async_runs is None else async_runs.needed_loops
 
     def _start_loop(self) -> None:
         self._host = RunnerHost(self.runner, self._take_async_runs)
@@ -133,7 +137,7 @@ class Executor:
         self, run: LocalRun[object], item: WorkItem[object], attempt: Attempt
     ) -> State[object]:
         mark_library(None)
-        if (failure := upstream_failure(item)) is not None:
+        if item.upstreams and (failure := upstream_failure(item)) is not None:
             return failure
         scope = attempt_scope(item, attempt, self.runner)
         run.enter(attempt, scope)

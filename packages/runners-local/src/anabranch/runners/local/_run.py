@@ -332,7 +332,8 @@ class LocalRun(Future[R_co]):
         if self._timer is not None:
             self._timer()
             self._timer = None
-        hold, self._hold = self._hold, None
+        if (hold := self._hold) is not None:
+            self._hold = None
         return hold
 
     def abandon(self, state: State[object]) -> bool:
