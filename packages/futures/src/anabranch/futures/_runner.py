@@ -431,8 +431,7 @@ class TaskRunner(abc.ABC):
         self._unfinished[future] = None
         scope = current_scope.get()
         if scope is not None and scope.runner is self:
-            scope.expect(future)
-            future.keep((self, scope))
+            future.keep(scope.expect(future))
         else:
             future.keep((self,))
 

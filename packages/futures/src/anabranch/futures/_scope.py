@@ -13,7 +13,7 @@ import anyio
 
 from anabranch.futures._clock import SYSTEM_CLOCK, current_clock
 from anabranch.futures._exceptions import WouldDeadlockError
-from anabranch.futures._future import Cancellation, Future
+from anabranch.futures._future import Cancellation, Future, Keeper
 from anabranch.futures._states import Cancelled
 from anabranch.futures._work import TaskRun
 
@@ -80,6 +80,7 @@ class RunScope:
     __slots__ = (
         "_children",
         "_is_cancelled",
+        "_keepers",
         "_lock",
         "_nested",
         "_rests",
@@ -111,7 +112,9 @@ class RunScope:
         self._nested: dict[RunScope, None] = {}
         self._rests: dict[Future[None], None] | None = None
         self._children: dict[Future[object], None] = {}
-        self._lock: threading.RLock | None = None  # Most runs submit nothing.
+        # These only from the first child on.
+        self._lock: threading.RLock | None = None
+        self._keepers: tuple[Keeper, ...] | None = None
 
     def adopt(self, future: Future[object]) -> None:
         """Make a run a child of this scope until it ends."""
@@ -119,13 +122,18 @@ class RunScope:
         future.keep((self,))
         self.cancel_if_late(future)
 
-    def expect(self, future: Future[object]) -> None:
-        """Make a run a child of this scope; it is told when that has ended, by `release`."""
-        if self._lock is None:
+    def expect(self, future: Future[object]) -> tuple[Keeper, ...]:
+        """Make a run a child of this scope.
+
+        Returns:
+            Who is to be told when it has ended: the scope's runner, if there is one, and the scope.
+        """
+        if self._keepers is None:  # As for most runs, which submit nothing.
             with _making:
-                lock: threading.RLock | None = self._lock
-                self._lock = lock or threading.RLock()
+                self._lock = threading.RLock() if self._lock is None else self._lock
+                self._keepers = (self,) if self.runner is None else (self.runner, self)
         self._children[future] = None
+        return self._keepers
 
     def cancel_if_late(self, future: Future[object]) -> None:
         """Cancel a new child if the scope was cancelled or left at that moment.

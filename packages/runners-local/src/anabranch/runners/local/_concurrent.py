@@ -79,9 +79,10 @@ class ConcurrentTaskRunner(TaskRunner):
     def _submit(self, item: WorkItem[R]) -> Future[R]:
         executor = self._executor
         assert executor is not None, "dispatch() refuses work while the runner is not started"
-        own_loops = executor.loops() if item.is_async else NO_LOOPS
+        loops = own_loops = executor.loops() if item.is_async else NO_LOOPS
         upstreams = (*item.upstreams, *item.tolerated)
-        loops = own_loops.union(*(each.needed_loops() for each in upstreams))
+        for each in upstreams:
+            loops |= each.needed_loops()
         run = LocalRun(item, loops, executor)
         self.admit(run)
         try:
