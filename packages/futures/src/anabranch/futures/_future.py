@@ -7,7 +7,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Never, Protocol, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    Literal,
+    Never,
+    Protocol,
+    TypeVar,
+    cast,
+    overload,
+)
 
 import anyio
 import anyio.to_thread
@@ -531,4 +542,3 @@ class Future(Generic[R_co]):
             Whether this call ended the run.
         """
         return self.set_final(state)
-

@@ -8,8 +8,6 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
-import anyio
-
 from anabranch.futures import (
     Cancellation,
     Cancelled,
@@ -94,7 +92,7 @@ class LocalRun(Future[R_co]):
         self.is_queued = False
         self.is_wanted = False
         self._when_awaited = when_awaited
-        self._stop: tuple[EventLoop, anyio.CancelScope] | None = None
+        self._stop: tuple[EventLoop, Callable[[], object]] | None = None
         self._steps: Lifecycle | None = None
         # The attempt that is to be made, or is being made; whoever takes it away goes on.
         self._attempt: Attempt | None = None
@@ -311,9 +309,9 @@ class LocalRun(Future[R_co]):
 
     # ------------------------------------------------------------------ ending
 
-    def stop_with(self, loop: EventLoop, scope: anyio.CancelScope) -> None:
-        """Tell how the run is stopped while it is an async task."""
-        self._stop = (loop, scope)
+    def stop_with(self, loop: EventLoop, cancel: Callable[[], object]) -> None:
+        """Tell what stops the run, in an event loop, while it is an async task."""
+        self._stop = (loop, cancel)
 
     def end(self, state: State[object]) -> bool:
         """End the run, and let go of its work; returns whether this call ended it."""
@@ -363,8 +361,8 @@ class LocalRun(Future[R_co]):
             ended_so = isinstance(self.final_state(), Cancelled)
             return Cancellation.CANCELLED if ended_so else Cancellation.CANNOT_STOP
         if (stop := self._stop) is not None:
-            loop, scope = stop
-            loop.call_soon(scope.cancel)
+            loop, cancel = stop
+            loop.call_soon(cancel)
             return Cancellation.WILL_STOP
         if (attempt_scope := self.scope) is not None:
             attempt_scope.cancel()
