@@ -23,6 +23,7 @@ from anabranch.flows import (
     Crashed,
     Failed,
     Future,
+    TaskRun,
     TaskRunner,
     UpstreamFailed,
 )
@@ -197,7 +198,7 @@ class RenamesRuns(BentTaskRunner):
     """Gives runs names of its own."""
 
     def _submit(self, item: WorkItem[R]) -> Future[R]:
-        run = attrs.evolve(item.task_run, name="unnamed", task_name="unnamed")
+        run = TaskRun(item.task_run.id, "unnamed", "unnamed", item.task_run.tags)
         return self.pass_on(attrs.evolve(item, task_run=run))
 
 

@@ -58,7 +58,7 @@ from anabranch.futures.runner import (
     call_here,
     current_scope,
     make_item,
-    new_run_id,
+    new_run_serial,
     run_item,
     run_item_async,
     scan_call,
@@ -106,6 +106,7 @@ class BaseTask(Mappable[P, R_co]):
         self.description: Final = options.get("description") or docstring(inner)
         self.version: Final = options.get("version")
         self.tags: Final = frozenset(options.get("tags", ()))
+        self._run_name: Final = f"{self.name}-{self.key}"
         self._options: Final = options
         self._signature: Final = CallSignature(inner, self.name)
         self._shipped: Final = TaskFunction.of(inner, options.get("log_prints"))
@@ -242,15 +243,16 @@ class BaseTask(Mappable[P, R_co]):
             # What a method is bound to is a parameter like others, for names.
             shipped = self._shipped
             name = self._namer((*shipped.args, *args), {**shipped.keywords, **kwargs})
+            number = None
         else:
+            name = self._run_name
             number = next(_numbers_outside_flows) if owner is None else owner.next_number(self.key)
-            name = f"{self.name}-{self.key}-{number}"
         tags = self.tags | around if (around := current_tags.get()) else self.tags
-        run = TaskRun(new_run_id(), name, self.name, tags)
+        run = TaskRun(new_run_serial(), name, self.name, tags, number)
         if owner is not None and flow_runs_logger.isEnabledFor(logging.INFO):
-            log_flow_run(owner.flow_run, "Created task run %r for task %r", name, self.name)
+            log_flow_run(owner.flow_run, "Created task run %r for task %r", run.name, self.name)
             if is_here:
-                log_flow_run(owner.flow_run, EXECUTING, name)
+                log_flow_run(owner.flow_run, EXECUTING, run.name)
         return run
 
     # ------------------------------------------------------------------ calling directly

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from anabranch.futures._future import Future
@@ -15,6 +15,25 @@ _logger = logging.getLogger("anabranch.futures")
 
 #: Is called with a run's future when the run has ended.
 Callback: TypeAlias = "Callable[[Future[Any]], object]"
+
+
+class Keeper(Protocol):
+    """Holds runs until they have ended."""
+
+    def release(self, run: Future[Any]) -> None:
+        """Let go of a run that has ended, and know that if called again.
+
+        It is called before whoever waits for the run goes on, and should be quick.
+        """
+
+
+def release_from(keepers: tuple[Keeper, ...], run: Future[object]) -> None:
+    """Tell those who hold a run that it has ended."""
+    try:
+        for keeper in keepers:
+            keeper.release(run)
+    except Exception:  # What they tell in turn is never in the way of a run.
+        _logger.exception("Taking note of the end of run %r failed", run.task_run.name)
 
 
 class _Thread(threading.local):

@@ -10,7 +10,8 @@ from typing import Generic, Never, Self, TypeVar, final, overload
 
 import attrs
 
-from anabranch.futures._future import Cancellation, Future
+from anabranch.futures._cancellation import Cancellation
+from anabranch.futures._future import Future
 from anabranch.futures._states import Completed, State, StoredValue
 from anabranch.futures._work import TaskRun, new_run_id
 

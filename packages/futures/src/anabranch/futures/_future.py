@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import logging
 import threading
 import time
@@ -14,7 +13,6 @@ from typing import (
     Generic,
     Literal,
     Never,
-    Protocol,
     TypeVar,
     cast,
     overload,
@@ -29,11 +27,11 @@ from anabranch.futures._blocking import (
     lent_async,
     wait_for_end,
 )
-from anabranch.futures._callbacks import Callback, call, call_all
-from anabranch.futures._clock import current_clock
+from anabranch.futures._callbacks import Callback, Keeper, call, call_all, release_from
+from anabranch.futures._cancellation import Cancellation
 from anabranch.futures._exceptions import NotFinishedError, WouldDeadlockError
-from anabranch.futures._loops import EventLoop, running_loop
-from anabranch.futures._parking import park_thread
+from anabranch.futures._locks import shared_lock
+from anabranch.futures._parking import park_task, park_thread
 from anabranch.futures._states import Completed, Pending, Retrying, Running
 
 if TYPE_CHECKING:
@@ -47,27 +45,6 @@ _logger = logging.getLogger("anabranch.futures")
 
 #: What a run needs that can go on by itself.
 NO_LOOPS: Final[frozenset[int]] = frozenset()
-
-
-class Cancellation(enum.Enum):
-    """What became of a request to cancel a run."""
-
-    CANCELLED = "cancelled"
-    """The run is over, and it never ran or did not end by itself."""
-    WILL_STOP = "will stop"
-    """The run has been told to stop and will end soon."""
-    CANNOT_STOP = "cannot stop"
-    """The run is over already, or is out of reach, such as a thread in foreign code."""
-
-
-class Keeper(Protocol):
-    """Holds runs until they have ended."""
-
-    def release(self, run: Future[Any]) -> None:
-        """Let go of a run that has ended, and know that if called again.
-
-        It is called before whoever waits for the run goes on, and should be quick.
-        """
 
 
 class Future(Generic[R_co]):
@@ -136,7 +113,7 @@ class Future(Generic[R_co]):
         self._observed = False
         self._disowned = False
         self._loops = loops
-        self._lock = threading.Lock()
+        self._lock = shared_lock()
 
     def done(self) -> bool:
         """Whether the run has ended."""
@@ -326,23 +303,8 @@ class Future(Generic[R_co]):
 
     async def park_async(self, timeout: float | None = None) -> None:
         """For runners: `park`, in an event loop."""
-        loop = cast(EventLoop, running_loop())
-        done = anyio.Event()
-
-        def wake(_: object = None) -> None:
-            loop.call_soon(done.set)
-
-        self._add_callback(wake)
-        cancel_timer = None
-        if timeout is not None:
-            cancel_timer = current_clock.get().call_later(timeout, wake)
-        try:
-            self.awaited()
-            await done.wait()
-        finally:
-            self._remove_callback(wake)
-            if cancel_timer is not None:
-                cancel_timer()
+        self.awaited()
+        await park_task(self._add_callback, self._remove_callback, timeout)
 
     def missing(self) -> Iterable[Future[object]]:
         """For runners to override: return the runs that have to end before this one can."""
@@ -400,14 +362,7 @@ class Future(Generic[R_co]):
         self._keepers += keepers
         if self._state is not None:  # They may have been told by now, and know that.
             self._keepers = ()
-            self._release_from(keepers)
-
-    def _release_from(self, keepers: tuple[Keeper, ...]) -> None:
-        try:
-            for keeper in keepers:
-                keeper.release(self)
-        except Exception:  # What they tell in turn is never in the way of a run.
-            _logger.exception("Taking note of the end of run %r failed", self.task_run.name)
+            release_from(keepers, self)
 
     def observe(self) -> None:
         """For engines: count as looked at."""
@@ -529,7 +484,7 @@ class Future(Generic[R_co]):
         self._listener = None
         self._loops = NO_LOOPS
         try:
-            self._release_from(keepers)
+            release_from(keepers, self)
         finally:  # Ctrl-C may have come: those who wait are woken all the same.
             if callbacks is not None:
                 call_all(self, callbacks)

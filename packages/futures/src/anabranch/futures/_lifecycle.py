@@ -10,15 +10,16 @@ lifecycle itself, with `make_attempt` and `make_attempt_async`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Never, TypeAlias, TypeVar, cast, final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast, final
 
 import anyio
 import anyio.to_thread
 import attrs
 
 from anabranch.futures._arguments import substitute
+from anabranch.futures._calling import call_in, call_inside, state_of_error, state_of_returned
 from anabranch.futures._clock import SYSTEM_CLOCK, current_clock, current_hold
 from anabranch.futures._exceptions import RunTimedOutError
 from anabranch.futures._future import Future
@@ -26,10 +27,8 @@ from anabranch.futures._loops import EventLoop, default_backend, running_loop
 from anabranch.futures._retries import NO_RETRIES, RetryPolicy
 from anabranch.futures._scope import RunScope, current_scope
 from anabranch.futures._states import (
-    FINAL_STATES,
     Cancelled,
     Completed,
-    Crashed,
     Failed,
     Retrying,
     Running,
@@ -296,78 +295,10 @@ def make_attempt(
     except BaseException as error:  # A value may be gone from where it was.
         return state_of_error(error)
     if scope is not None:
-        return _call_in(scope, item.function, args, kwargs)
-    return _call_inside(
+        return call_in(scope, item.function, args, kwargs)
+    return call_inside(
         current_scope.get(), attempt_scope(item, attempt, runner), item.function, args, kwargs
     )
-
-
-def call_here(
-    function: Callable[..., object],
-    args: tuple[object, ...],
-    kwargs: Mapping[str, object],
-    task_run: TaskRun,
-    surrounding: RunScope | None,
-) -> State[Any]:
-    """Make the only attempt of a task run in the calling thread, as a part of what runs there.
-
-    It is what `run_item` comes to for most direct calls, without an item.
-
-    Args:
-        function: What to call.
-        args: Its positional arguments, without futures or marks in them.
-        kwargs: Its keyword arguments.
-        task_run: The run.
-        surrounding: The current scope.
-    """
-    if surrounding is None:
-        scope = RunScope(RunContext(None, task_run, 1))
-    else:
-        context = RunContext(surrounding.context.flow_run, task_run, 1)
-        scope = RunScope(context, surrounding.runner, surrounding.owner)
-    if current_clock.get() is SYSTEM_CLOCK:
-        return _call_inside(surrounding, scope, function, args, kwargs)
-    with held_clock():
-        return _call_inside(surrounding, scope, function, args, kwargs)
-
-
-def _call_inside(
-    surrounding: RunScope | None,
-    scope: RunScope,
-    function: Callable[..., object],
-    args: tuple[object, ...],
-    kwargs: Mapping[str, object],
-) -> State[Any]:
-    """`_call_in` a scope that is a part of another."""
-    if surrounding is None:
-        return _call_in(scope, function, args, kwargs)
-    surrounding.nest(scope)
-    try:
-        return _call_in(scope, function, args, kwargs)
-    finally:
-        surrounding.unnest(scope)
-
-
-def _call_in(
-    scope: RunScope,
-    function: Callable[..., object],
-    args: tuple[object, ...],
-    kwargs: Mapping[str, object],
-) -> State[Any]:
-    """Call a sync function in a scope; returns the state that came of it."""
-    token = current_scope.set(scope)
-    try:
-        with scope:
-            scope.call = (function, args, kwargs)
-            returned = function(*args, **kwargs)
-            if isinstance(returned, Future):
-                returned.join()
-                returned = returned.final_state()
-        return _state_of_returned(returned)
-    except BaseException as error:  # However a run ends is data for whoever waits for it.
-        return state_of_error(error)
-    finally:
-        current_scope.reset(token)
 
 
 def make_attempt_in_time(
@@ -433,7 +364,7 @@ async def _attempt_async(
             if isinstance(returned, Future):
                 await returned.join_async()
                 returned = returned.final_state()
-            return _state_of_returned(returned)
+            return state_of_returned(returned)
     except anyio.get_cancelled_exc_class():
         raise  # The loop's own business; whoever cancelled this task knows how the run ended.
     except BaseExceptionGroup as group:
@@ -462,7 +393,7 @@ def timed_out(run: TaskRun | FlowRun, seconds: float) -> TimedOut:
     return TimedOut(exception=RunTimedOutError(message), message=message)
 
 
-# ---------------------------------------------------------------------------- arguments, results
+# ---------------------------------------------------------------------------- arguments
 
 
 def resolve_arguments(item: WorkItem[R]) -> tuple[tuple[object, ...], Mapping[str, object]]:
@@ -486,21 +417,3 @@ async def resolve_arguments_async(
         if isinstance(state, Completed) and not state.is_local:
             await anyio.to_thread.run_sync(state.result)
     return resolve_arguments(item)
-
-
-def _state_of_returned(returned: object) -> State[R]:
-    """Return the state of a run that returned this: a state stands for itself."""
-    if type(returned) in FINAL_STATES:
-        return returned  # type: ignore[return-value]  # A cast would be a call.
-    return Completed(returned)  # type: ignore[arg-type]  # As above.
-
-
-def state_of_error(error: BaseException) -> State[Never]:
-    """Return the state that a run ends in when it raises ``error``.
-
-    An ordinary exception is the run's failure. Anything else, such as SystemExit, was not meant
-    for the engine, and counts as a crash.
-    """
-    if isinstance(error, Exception):
-        return Failed(error, message=describe(error))
-    return Crashed(exception=error, message=f"The run was ended by {describe(error)}")

@@ -1,15 +1,18 @@
-"""Blocking a thread until a run has ended."""
+"""Parking a thread or an async task until a run has ended."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Final, cast
+
+import anyio
 
 from anabranch.futures._blocking import Pause, this_thread
 from anabranch.futures._callbacks import Callback
 from anabranch.futures._clock import SYSTEM_CLOCK, Clock, current_clock, current_hold
+from anabranch.futures._loops import EventLoop, running_loop
 from anabranch.futures._signals import acquire
 
 #: The threads that are parked on a test's clock: an event loop in one of them is not at work.
@@ -42,6 +45,28 @@ def park_thread(
     add(wake)
     if not acquire(done, timeout):
         remove(wake)
+
+
+async def park_task(
+    add: Callable[[Callback], None], remove: Callable[[Callback], None], timeout: float | None
+) -> None:
+    """`park_thread`, for an async task."""
+    loop = cast(EventLoop, running_loop())
+    done = anyio.Event()
+
+    def wake(_: object = None) -> None:
+        loop.call_soon(done.set)
+
+    add(wake)
+    cancel_timer = None
+    if timeout is not None:
+        cancel_timer = current_clock.get().call_later(timeout, wake)
+    try:
+        await done.wait()
+    finally:
+        remove(wake)
+        if cancel_timer is not None:
+            cancel_timer()
 
 
 @contextmanager

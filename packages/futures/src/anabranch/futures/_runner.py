@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import contextvars
 import enum
 import logging
 import threading
@@ -16,8 +15,6 @@ from typing import Any, Final, ParamSpec, Self, TypeAlias, TypeVar, final, overl
 import anyio
 import attrs
 
-from anabranch.futures._arguments import scan, scan_call
-from anabranch.futures._blocking import current_lease
 from anabranch.futures._clock import SYSTEM_CLOCK, current_clock
 from anabranch.futures._counting import AtomicCount
 from anabranch.futures._exceptions import (
@@ -28,7 +25,7 @@ from anabranch.futures._exceptions import (
 )
 from anabranch.futures._future import Future
 from anabranch.futures._hosting import RunnerHost
-from anabranch.futures._retries import NO_RETRIES, RetryPolicy
+from anabranch.futures._items import make_item
 from anabranch.futures._scope import current_scope, grace
 from anabranch.futures._signals import is_interruption
 from anabranch.futures._signature import signature_of
@@ -36,11 +33,8 @@ from anabranch.futures._states import Cancelled
 from anabranch.futures._unwrapping import unwrapped
 from anabranch.futures._work import (
     Backend,
-    FlowRun,
-    Listener,
     TaskRun,
     WorkItem,
-    is_async_function,
     new_run_id,
 )
 
@@ -451,58 +445,3 @@ def _cancel(item: WorkItem[R]) -> Future[R]:
     future: Future[R] = Future(item.task_run)
     future.set_final(Cancelled(message="What submitted the run had been cancelled."))
     return future
-
-
-def make_item(
-    function: Callable[..., object],
-    args: tuple[object, ...],
-    kwargs: Mapping[str, object],
-    task_run: TaskRun,
-    is_async: bool | None = None,
-    flow_run: FlowRun | None = None,
-    wait_for: tuple[object, ...] = (),
-    backend: Backend | None = None,
-    retry: RetryPolicy = NO_RETRIES,
-    time_limit: float | None = None,
-    listener: Listener | None = None,
-) -> WorkItem[Any]:
-    """Make the item for one call, with the submitter's context variables and the futures found.
-
-    Args:
-        function: What to call: a plain function or a coroutine function.
-        args: Positional arguments; may hold futures, as may all others.
-        kwargs: Keyword arguments.
-        task_run: The run's id and names.
-        is_async: Whether calling the function gives a coroutine; found out if None.
-        flow_run: The flow run that it belongs to, if any.
-        wait_for: Futures that must complete first, without giving an argument.
-        backend: The event loop for a coroutine, where the runner has to bring one.
-        retry: When the run is tried again.
-        time_limit: How long each attempt may take, in seconds.
-        listener: Told whenever the run becomes Running or Retrying.
-    """
-    found = scan_call(args, kwargs)
-    upstreams, tolerated = found.upstreams, found.tolerated
-    if wait_for:
-        awaited = scan(wait_for)
-        upstreams = (*upstreams, *awaited.upstreams)
-        tolerated = (*tolerated, *awaited.tolerated)
-    variables = contextvars.copy_context()
-    if current_lease.get() is not None:  # What the submitter holds is not this run's to lend.
-        variables.run(current_lease.set, None)
-    return WorkItem(  # By position, which takes half the time.
-        function,
-        args,
-        kwargs,
-        task_run,
-        is_async_function(function) if is_async is None else is_async,
-        flow_run,
-        upstreams,
-        tolerated,
-        found.is_plain,
-        backend,
-        variables,
-        retry,
-        time_limit,
-        listener,
-    )

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Final, Protocol, Self, TypeAlias
 
 import anyio
 
+from anabranch.futures._callbacks import Keeper
+from anabranch.futures._cancellation import Cancellation
 from anabranch.futures._clock import SYSTEM_CLOCK, current_clock
 from anabranch.futures._exceptions import WouldDeadlockError
-from anabranch.futures._future import Cancellation, Future, Keeper
+from anabranch.futures._future import Future
 from anabranch.futures._states import Cancelled
 from anabranch.futures._work import TaskRun
 

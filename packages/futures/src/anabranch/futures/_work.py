@@ -8,7 +8,7 @@ import itertools
 import os
 from collections.abc import Callable, Mapping
 from types import FunctionType
-from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Literal, TypeAlias, TypeVar, final
 
 import attrs
 
@@ -24,45 +24,82 @@ R_co = TypeVar("R_co", covariant=True)
 Backend: TypeAlias = Literal["trio", "asyncio"]
 
 
+@final
 class _RunIds:
-    """Ids that are unique among machines and processes, for a fraction of a uuid4's time."""
+    """Ids that are unique among machines and processes, for a fraction of a uuid4's time.
+
+    A run gets a serial number; few are asked for more.
+    """
 
     def __init__(self) -> None:
+        self._serials = itertools.count()
+        self.next_serial: Final = self._serials.__next__
+        # Each with the first serial number that it is for.
+        self._prefixes: list[tuple[int, str]] = []
         self._renew()
-        os.register_at_fork(after_in_child=self._renew)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
-        prefix = os.urandom(10).hex()
-        # Nothing of this is Python's own code, which two threads could enter at once.
-        self._ids = map(f"{prefix}%012x".__mod__, itertools.count())
+        self._prefixes.append((self.next_serial(), os.urandom(10).hex()))
 
-    def __call__(self) -> str:
-        return next(self._ids)
-
-
-#: Returns a new run id: 32 hexadecimal digits.
-new_run_id = _RunIds()
+    def id_of(self, serial: int) -> str:
+        """Return the id that a serial number stands for, in the process that it was given in."""
+        prefix = next(prefix for first, prefix in reversed(self._prefixes) if serial >= first)
+        return f"{prefix}{serial:012x}"
 
 
-# Not frozen by attrs, nor is `RunContext`: that would triple the cost of what each run makes.
-@attrs.define(unsafe_hash=True, weakref_slot=False)
+_ids: Final = _RunIds()
+
+#: Returns what `TaskRun` takes for the id of a new run, and makes an id of when it is asked for it.
+new_run_serial: Final = _ids.next_serial
+
+
+def new_run_id() -> str:
+    """Return a new run id: 32 hexadecimal digits."""
+    return _ids.id_of(_ids.next_serial())
+
+
+@final
 class TaskRun:
-    """Which run of which task this is."""
+    """Which run of which task this is: immutable, hashable and picklable.
 
-    _id: str
-    _name: str
-    _task_name: str
-    _tags: frozenset[str] = frozenset()
+    Every run makes one, so it makes no text before that is asked for; and freezing it by attrs
+    would triple what it costs.
+
+    Args:
+        id: The run's id, or a `new_run_serial`.
+        name: What logs call the run.
+        task_name: The name of the task that is run.
+        tags: The tags of the task and of what surrounded its submission.
+        number: Is appended to the name if given, after a dash.
+    """
+
+    __slots__ = ("_id", "_name", "_number", "_tags", "_task_name")
+
+    def __init__(
+        self,
+        id: str | int,
+        name: str,
+        task_name: str,
+        tags: frozenset[str] = frozenset(),
+        number: int | None = None,
+    ) -> None:
+        self._id = id
+        self._name = name
+        self._task_name = task_name
+        self._tags = tags
+        self._number = number
 
     @property
     def id(self) -> str:
         """Unique for each run: 32 hexadecimal digits."""
-        return self._id
+        return self._id if isinstance(self._id, str) else _ids.id_of(self._id)
 
     @property
     def name(self) -> str:
         """What logs call the run, such as ``say_hello-811087cd-0``."""
-        return self._name
+        return self._name if self._number is None else f"{self._name}-{self._number}"
 
     @property
     def task_name(self) -> str:
@@ -73,6 +110,22 @@ class TaskRun:
     def tags(self) -> frozenset[str]:
         """The tags of the task and of what surrounded its submission."""
         return self._tags
+
+    def _fields(self) -> tuple[str, str, str, frozenset[str]]:
+        return self.id, self.name, self.task_name, self.tags
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TaskRun) and self._fields() == other._fields()
+
+    def __hash__(self) -> int:
+        return hash(self._fields())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return TaskRun, self._fields()
+
+    def __repr__(self) -> str:
+        id_, name, task_name, tags = self._fields()
+        return f"TaskRun(id={id_!r}, name={name!r}, task_name={task_name!r}, tags={tags!r})"
 
 
 @attrs.frozen
@@ -92,6 +145,7 @@ class FlowRun:
     tags: frozenset[str] = frozenset()
 
 
+# Not frozen by attrs: see `TaskRun`.
 @attrs.define(unsafe_hash=True, weakref_slot=False)
 class RunContext:
     """Who is running: small, immutable and picklable, so that it travels with the work."""

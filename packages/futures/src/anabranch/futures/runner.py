@@ -26,6 +26,7 @@ from anabranch.futures._blocking import (
     paused,
     set_blocking_section,
 )
+from anabranch.futures._calling import call_here, state_of_error
 from anabranch.futures._clock import (
     SYSTEM_CLOCK,
     CancelTimer,
@@ -39,6 +40,7 @@ from anabranch.futures._dependencies import failure_behind, upstream_failure, wh
 from anabranch.futures._future import NO_LOOPS
 from anabranch.futures._hosting import RunnerHost
 from anabranch.futures._in_flight import AsTheyEnd, InFlight, InOrder
+from anabranch.futures._items import make_item
 from anabranch.futures._lifecycle import (
     Attempt,
     Command,
@@ -46,7 +48,6 @@ from anabranch.futures._lifecycle import (
     Lifecycle,
     Progress,
     attempt_scope,
-    call_here,
     lifecycle,
     lifecycle_of,
     make_attempt,
@@ -58,7 +59,6 @@ from anabranch.futures._lifecycle import (
     run_item,
     run_item_async,
     run_item_in_new_loop,
-    state_of_error,
     timed_out,
 )
 from anabranch.futures._loops import (
@@ -73,7 +73,6 @@ from anabranch.futures._pickling import Unpicklable, find_unpicklable, unpicklab
 from anabranch.futures._publish import publish
 from anabranch.futures._remote import Packed, RunError, Shipment, Slot, pack, run_shipment
 from anabranch.futures._retries import NO_RETRIES, check_time_limit
-from anabranch.futures._runner import make_item
 from anabranch.futures._scope import RunScope, ScopeOwner, current_scope, grace
 from anabranch.futures._serial_thread import SerialThread
 from anabranch.futures._signals import is_interruption, start_thread
@@ -81,7 +80,7 @@ from anabranch.futures._signature import CallSignature
 from anabranch.futures._states import FINAL_STATES, StoredValue, describe, root_cause
 from anabranch.futures._time_limits import TimeLimiter, limit_by_thread, limited_async
 from anabranch.futures._timers import held_clock, sleep, sleep_async, watched_loop
-from anabranch.futures._work import Listener, is_async_function, new_run_id
+from anabranch.futures._work import Listener, is_async_function, new_run_id, new_run_serial
 
 __all__ = [
     "FINAL_STATES",
@@ -149,6 +148,7 @@ __all__ = [
     "mark_library",
     "new_hold",
     "new_run_id",
+    "new_run_serial",
     "only_attempt",
     "pack",
     "paused",

@@ -1,0 +1,35 @@
+"""Locks for things that there are very many of."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from typing import Final, final
+
+#: So few threads hold one at any moment that they hardly ever meet at one of so many.
+_COUNT: Final = 64
+
+
+@final
+class _SharedLocks:
+    """Lends the same few locks again and again."""
+
+    def __init__(self) -> None:
+        self._renew()
+        # In a child, a lock may be held for ever by a thread that is not there.
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        # Re-entrant: while one is held, the garbage collector may run code that comes to another
+        # thing with the same lock.
+        self._locks = itertools.cycle([threading.RLock() for _ in range(_COUNT)])
+
+    def __call__(self) -> threading.RLock:
+        return next(self._locks)
+
+
+#: Returns a lock that is shared with others. A lock of its own costs each thing some 90 bytes, and
+#: more time than all else in it. What is done under it is short, and takes no other lock.
+shared_lock: Final = _SharedLocks()
