@@ -9,6 +9,7 @@ import threading
 from collections.abc import MutableMapping
 from typing import Any, Final, TextIO, final
 
+from anabranch.flows._records import emit
 from anabranch.futures import FlowRun, RunContext, TaskRun
 from anabranch.futures.runner import current_scope
 
@@ -23,7 +24,7 @@ _installing: Final = threading.Lock()
 def log_flow_run(run: FlowRun, message: str, *args: object, level: int = logging.INFO) -> None:
     """Log a line about a flow run."""
     if flow_runs_logger.isEnabledFor(level):
-        flow_runs_logger.log(level, message, *args, extra=fields_of(None, run))
+        emit(flow_runs_logger, level, message, args, fields_of(None, run))
 
 
 def log_task_run(
@@ -35,7 +36,7 @@ def log_task_run(
 ) -> None:
     """Log a line about a task run."""
     if task_runs_logger.isEnabledFor(level):
-        task_runs_logger.log(level, message, *args, extra=fields_of(run, flow_run))
+        emit(task_runs_logger, level, message, args, fields_of(run, flow_run))
 
 
 def log_run(
@@ -56,19 +57,17 @@ def fields_of(task_run: TaskRun | None, flow_run: FlowRun | None) -> dict[str, o
     """Return what records about a run carry: its names and ids, and those of its flow run."""
     fields: dict[str, object] = {}
     if flow_run is not None:
-        fields = {
-            "run_label": f"Flow run {flow_run.name!r}",
-            "flow_run_id": flow_run.id,
-            "flow_run_name": flow_run.name,
-            "flow_name": flow_run.flow_name,
-        }
+        name = flow_run.name
+        fields["run_label"] = f"Flow run {name!r}"
+        fields["flow_run_id"] = flow_run.id
+        fields["flow_run_name"] = name
+        fields["flow_name"] = flow_run.flow_name
     if task_run is not None:
-        fields |= {
-            "run_label": f"Task run {task_run.name!r}",
-            "task_run_id": task_run.id,
-            "task_run_name": task_run.name,
-            "task_name": task_run.task_name,
-        }
+        name = task_run.name
+        fields["run_label"] = f"Task run {name!r}"
+        fields["task_run_id"] = task_run.id
+        fields["task_run_name"] = name
+        fields["task_name"] = task_run.task_name
     return fields
 
 
@@ -106,16 +105,26 @@ class RunFormatter(logging.Formatter):
     """Formats records as ``16:51:17.967 | INFO    | Flow run 'humongous-mink' - message``."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "%(asctime)s.%(msecs)03d | %(levelname)-7s | %(run_label)s - %(message)s",
-            datefmt="%H:%M:%S",
-        )
+        super().__init__(datefmt="%H:%M:%S")
+        self._last_second: tuple[int, str] = (0, "")
 
-    def format(self, record: logging.LogRecord) -> str:
+    def usesTime(self) -> bool:
+        """Whether lines show when they were made: yes."""
+        return True
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        """Return when a record was made, to the second; worked out once for each second."""
+        second, text = self._last_second
+        if second != int(record.created):
+            text = super().formatTime(record, datefmt)
+            self._last_second = (int(record.created), text)
+        return text
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
         """Return the line; a record that is about no run shows its logger's name."""
-        if not hasattr(record, "run_label"):
-            record.run_label = record.name
-        return super().format(record)
+        label = getattr(record, "run_label", record.name)
+        when = f"{record.asctime}.{int(record.msecs):03d}"
+        return f"{when} | {record.levelname:<7} | {label} - {record.message}"
 
 
 class _StandardErrorHandler(logging.StreamHandler[TextIO]):
