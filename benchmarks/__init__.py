@@ -1,0 +1,1 @@
+"""What Anabranch costs, beside what it is made of and what others offer."""

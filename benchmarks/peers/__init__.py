@@ -1,0 +1,1 @@
+"""Other engines, measured when they can be imported."""

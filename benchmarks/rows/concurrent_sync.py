@@ -1,0 +1,66 @@
+"""Sync tasks that are submitted to the default runner."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+import anyio.to_thread
+import trio
+
+from anabranch.flows import flow
+from benchmarks import threads
+from benchmarks.logs import add_ours
+from benchmarks.model import OURS, Row, Sample, Stage, Target
+from benchmarks.noops import noop, noop_task
+from benchmarks.peers import parsl
+from benchmarks.timing import since
+
+NURSERY = "nursery + to_thread"
+
+
+@flow
+def submit_tasks(count: int) -> Sample:
+    """Submit so many tasks, then read the results."""
+    noop_task.submit().result()
+    start = time.perf_counter()
+    futures = [noop_task.submit() for _ in range(count)]
+    for future in futures:
+        future.result()
+    return since(start, count)
+
+
+async def start_in_nursery(count: int) -> Sample:
+    """Give each no-op a child of a nursery, which calls it in a thread."""
+    limiter = anyio.CapacityLimiter(threads.WORKERS)
+
+    async def call_in_thread() -> None:
+        await anyio.to_thread.run_sync(noop, limiter=limiter)
+
+    await call_in_thread()
+    start = time.perf_counter()
+    async with trio.open_nursery() as nursery:
+        for _ in range(count):
+            nursery.start_soon(call_in_thread)
+    return since(start, count)
+
+
+def prepare(stage: Stage) -> None:
+    """Put up a flow, a thread pool, a nursery with threads, and Parsl."""
+    count = stage.scaled(20_000)
+    add_ours(stage, partial(submit_tasks, count), units=count)
+    stage.add(threads.NAME, partial(threads.submit_all, count))
+    stage.add(NURSERY, partial(trio.run, start_in_nursery, stage.scaled(2_000)))
+    parsl.add(stage)
+
+
+ROW = Row(
+    name="concurrent-sync",
+    work="20,000 no-op sync tasks, submitted, results read",
+    prepare=prepare,
+    targets=(
+        Target(OURS, threads.NAME, at_most=0.8),
+        Target(OURS, NURSERY, at_most=0.1),
+        Target(parsl.NAME, OURS, at_least=4),
+    ),
+)
