@@ -59,7 +59,8 @@ def test_a_record_has_all_that_those_of_logging_have(collector: Collector) -> No
     record = collector.records[-1]
     other = vars(of_logging(record))
     fields = {"run_label", "flow_run_id", "flow_run_name", "flow_name"}
-    assert vars(record).keys() == other.keys() | fields
+    # What formatters leave in a record does not count.
+    assert vars(record).keys() - {"message", "asctime"} == other.keys() | fields
     moments = {"created", "msecs", "relativeCreated"}
     for name in other.keys() - moments:
         assert vars(record)[name] == other[name], name
