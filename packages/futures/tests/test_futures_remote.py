@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import threading
 from collections.abc import Callable
 
 import anyio.lowlevel
+import attrs
 import pytest
 
 from anabranch.futures import (
@@ -17,6 +19,7 @@ from anabranch.futures import (
     FlowRun,
     Future,
     RemoteExceptionError,
+    RetryPolicy,
     RunContext,
     State,
     TaskRun,
@@ -28,12 +31,14 @@ from anabranch.futures import (
     quote,
 )
 from anabranch.futures.runner import (
+    NO_RETRIES,
     Packed,
     RunError,
     Shipment,
     current_scope,
     make_item,
     pack,
+    pickled_if_small,
     run_shipment,
 )
 
@@ -363,3 +368,53 @@ def test_error_carries_a_history() -> None:
     assert told.history == ("first", "second")
     assert str(told) == str(error)
     assert type(told.exception()) is LookupError
+
+
+# ---------------------------------------------------------------------------- small things
+
+
+@pytest.mark.parametrize(
+    "shipment",
+    [
+        Shipment((1, "two"), {"three": None}, True, RUN, FLOW, False, None),
+        Shipment(([1],), {}, False, OTHER, None, True, "asyncio", RetryPolicy(2), 1.5, 3),
+    ],
+)
+def test_a_shipment_arrives_as_it_was(shipment: Shipment) -> None:
+    """Pickling a shipment leaves nothing out."""
+    assert attrs.asdict(pickle.loads(pickle.dumps(shipment))) == attrs.asdict(shipment)
+
+
+def test_a_shipment_is_simple_if_any_pickler_will_do() -> None:
+    """What a script defines needs a pickler of another kind, and long texts gain nothing."""
+
+    def shipment(*args: object, retry: RetryPolicy = NO_RETRIES, plain: bool = True) -> Shipment:
+        return Shipment(args, {}, plain, RUN, FLOW, False, None, retry)
+
+    assert shipment(1, 0.5, None, True, "text", b"bytes").is_simple()
+    assert shipment(1, retry=RetryPolicy(2, delay=(1, 2))).is_simple()
+    assert not shipment([1]).is_simple()
+    assert not shipment("x" * 100_000).is_simple()
+    assert not shipment(1, plain=False).is_simple()
+    assert not shipment(1, retry=RetryPolicy(2, condition=lambda _: True)).is_simple()
+
+
+@pytest.mark.parametrize("value", [None, True, -1, 0.5, 10**400, "text", "\ud800", b"x" * 400])
+def test_small_values_are_sent_along(value: object) -> None:
+    """A small value of a plain type is pickled for the way back."""
+    pickled = pickled_if_small(value)
+    assert pickled is not None
+    assert pickle.loads(pickled) == value
+
+
+class Exploding(int):
+    """A number that cannot be pickled."""
+
+    def __reduce__(self) -> str:
+        raise SystemExit
+
+
+@pytest.mark.parametrize("value", [10**2000, "x" * 10_000, [1], (), Exploding(1), sys])
+def test_other_values_stay_where_they_are(value: object) -> None:
+    """What is long is not pickled, nor what takes foreign code to pickle."""
+    assert pickled_if_small(value) is None

@@ -71,7 +71,15 @@ from anabranch.futures._loops import (
 )
 from anabranch.futures._pickling import Unpicklable, find_unpicklable, unpicklable_error
 from anabranch.futures._publish import publish
-from anabranch.futures._remote import Packed, RunError, Shipment, Slot, pack, run_shipment
+from anabranch.futures._remote import (
+    Packed,
+    RunError,
+    Shipment,
+    Slot,
+    pack,
+    pickled_if_small,
+    run_shipment,
+)
 from anabranch.futures._retries import NO_RETRIES, check_time_limit
 from anabranch.futures._scope import RunScope, ScopeOwner, current_scope, grace
 from anabranch.futures._serial_thread import SerialThread
@@ -152,6 +160,7 @@ __all__ = [
     "only_attempt",
     "pack",
     "paused",
+    "pickled_if_small",
     "publish",
     "rebuild",
     "resolve_arguments",
