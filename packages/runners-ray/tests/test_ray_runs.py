@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import select
@@ -34,6 +35,7 @@ from anabranch.futures import (
 from anabranch.futures.runner import make_item, new_run_id, running_loop
 from anabranch.futures.testing import Gate, Ticket
 from anabranch.runners.ray import RayTaskRunner
+from anabranch.runners.ray._functions import ExportedFunctions
 
 pytestmark = pytest.mark.slow
 
@@ -368,3 +370,24 @@ def test_ray_cancels_everything_when_left_by_an_exception(
         with pytest.raises(KeyError, match="the body's own"):
             leave(gate)
         assert all(isinstance(future.state, Cancelled) for future in futures)
+
+
+# ---------------------------------------------------------------------------- what travels
+
+
+def test_the_function_of_a_task_is_shipped_once() -> None:
+    """So is one in a partial that binds nothing, as a task has it; what is bound may change."""
+    functions = ExportedFunctions()
+    of_task, bound = functools.partial(add), functools.partial(add, 1)
+    exported, before = functions.get(of_task, "add")
+    assert before == ()
+    assert functions.get(of_task, "add") == (exported, ())
+    assert functions.get(bound, "add")[1] == (bound,)
+
+
+@pytest.mark.parametrize("value", [None, 10**400, 10**2000, 0.5, "text", "x" * 10_000, b"x", [1]])
+def test_small_values_come_as_they_are(runner: RayTaskRunner, value: object) -> None:
+    """Small values come along with the end of a run, others are fetched; all arrive whole."""
+    future = runner.submit(same, value)
+    assert future.result() == value
+    assert runner.submit(same, future).result() == value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import socket
 import threading
 import time
@@ -84,8 +85,8 @@ class Connection:
 
     # ------------------------------------------------------------------ values
 
-    def fetch(self, ref: Ref, run_name: str) -> object:
-        """Bring over the value of a run.
+    def fetch(self, ref: Ref, run_name: str, pickled: bytes | None) -> object:
+        """Bring over the value of a run, unless it has come already, pickled.
 
         Raises:
             ResultUnavailableError: Ray no longer has it.
@@ -96,6 +97,8 @@ class Connection:
                 "ended. Call .result() before the runner is left, or return the future from the "
                 "flow"
             )
+        if pickled is not None:
+            return pickle.loads(pickled)
         try:
             return ray.get(ref)
         except (ray.exceptions.RayError, ConnectionError) as error:

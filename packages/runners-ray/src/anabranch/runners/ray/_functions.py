@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Final, TypeAlias, final
 
@@ -35,10 +36,11 @@ class ExportedFunctions:
             function: The function.
             name: What Ray calls it.
         """
-        if not _is_constant(function):
+        plain = _unbound(function)
+        if not _is_constant(plain):
             # A bound method or the like carries an object whose state may differ the next time.
             return self._get(("travelling", name), lambda: travelling_entry(name)), (function,)
-        contents = _closure_of(function)
+        contents = _closure_of(plain)
         key = (id(function), name, *map(id, contents))
         return self._get(key, lambda: entry_of(function, name), (function, contents)), ()
 
@@ -57,6 +59,13 @@ class ExportedFunctions:
                 if len(self._exported) > _KEPT:
                     self._exported.popitem(last=False)
             return self._exported[key][0]
+
+
+def _unbound(function: Callable[..., object]) -> Callable[..., object]:
+    """Return the function in a partial that binds nothing to it, as that of a task is."""
+    if isinstance(function, partial) and not (function.args or function.keywords):
+        return function.func
+    return function
 
 
 def _is_constant(function: Callable[..., object]) -> bool:

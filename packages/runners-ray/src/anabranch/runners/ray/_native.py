@@ -51,8 +51,8 @@ class _Node(Protocol):
 def export(entry: Entry, name: str) -> Exported:
     """Make an entry known to Ray, as a task that gives a value and an outcome.
 
-    The outcome is the history of the run, or the error of the value: it tells how the run has ended
-    without bringing over what it returned.
+    The outcome tells how the run has ended without bringing over what it returned, unless that is
+    small; or it is the error of the value.
     """
     remote = cast("Callable[..., Callable[[Entry], Exported]]", ray.remote)
     # No retries by Ray: how often a run is tried is counted in one place, and not in this one.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import threading
 import time
 from collections.abc import Callable
@@ -38,6 +39,7 @@ from anabranch.runners.ray._attempts import History, forget_record, take_record
 from anabranch.runners.ray._connection import Connection
 from anabranch.runners.ray._native import Ref
 from anabranch.runners.ray._outcome import find_run_error, has_begun, own_state
+from anabranch.runners.ray._worker import Outcome
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -57,18 +59,22 @@ class RayValue(StoredValue[R]):
         connection: Where it lies.
         ref: What it is there.
         run_name: The run that it is the value of.
+        pickled: The value itself, if it is small.
     """
 
-    __slots__ = ("_connection", "_ref", "_run_name")
+    __slots__ = ("_connection", "_pickled", "_ref", "_run_name")
 
-    def __init__(self, connection: Connection, ref: Ref, run_name: str) -> None:
+    def __init__(
+        self, connection: Connection, ref: Ref, run_name: str, pickled: bytes | None
+    ) -> None:
         super().__init__()
+        self._pickled = pickled
         self._connection = connection
         self._ref = ref
         self._run_name = run_name
 
     def _fetch(self) -> R:
-        return cast("R", self._connection.fetch(self._ref, self._run_name))
+        return cast("R", self._connection.fetch(self._ref, self._run_name, self._pickled))
 
 
 @final
@@ -202,10 +208,11 @@ class RayRun(Future[R_co]):
 
     def _end_in_ray(self, value_ref: Ref, outcome: object) -> None:
         if not isinstance(outcome, BaseException):
-            history = cast(History, outcome)
+            history, pickled = cast(Outcome, pickle.loads(cast(bytes, outcome)))
             self._forget_record(history)
             self._follow(history)
-            self.set_final(Completed(RayValue(self.connection, value_ref, self.task_run.name)))
+            value = RayValue[R_co](self.connection, value_ref, self.task_run.name, pickled)
+            self.set_final(Completed(value))
         elif (error := find_run_error(outcome)) is not None:
             is_own = error.run_id == self.task_run.id
             history = cast(History, error.history) if is_own else ()

@@ -5,25 +5,24 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, TypeAlias, cast
+from typing import TypeAlias, cast
 
 from ray import cloudpickle
 
-from anabranch.futures import RetryPolicy
-from anabranch.futures.runner import RunError, Shipment, run_shipment
+from anabranch.futures.runner import RunError, Shipment, pickled_if_small, run_shipment
 from anabranch.runners.ray._alarm import limit_by_alarm
 from anabranch.runners.ray._attempts import AttemptLog, History
 
 #: What is called on a worker: with a parcel, the values for the slots of the shipment in it, and
-#: then the outcomes of the runs that are only waited for. It gives a value and an outcome.
-Entry: TypeAlias = Callable[..., tuple[object, History]]
+#: then the outcomes of the runs that are only waited for. It gives a value and an outcome: what is
+#: to be known here of a run that ended well, pickled, since Ray takes long over all but bytes.
+Entry: TypeAlias = Callable[..., tuple[object, bytes]]
+
+#: What the run went through, and its value, pickled, if that is small.
+Outcome: TypeAlias = tuple[History, bytes | None]
 
 #: A shipment and how many values follow for its slots; pickled, if that is quicker.
 Parcel: TypeAlias = tuple[Shipment, int] | bytes
-
-# Values that pickle alike anywhere. Ray takes three times as long over anything but bytes.
-_SIMPLE: Final = frozenset({int, float, bool, type(None), str})
-_SHORT: Final = 10_000
 
 
 def parcel_of(shipment: Shipment, slots: int) -> Parcel:
@@ -33,23 +32,8 @@ def parcel_of(shipment: Shipment, slots: int) -> Parcel:
         shipment: The shipment.
         slots: How many values follow for its slots.
     """
-    values = (*shipment.args, *shipment.kwargs.values())
-    if shipment.is_plain and _are_simple(values) and _is_simple(shipment.retry):
-        return pickle.dumps((shipment, slots))
-    return shipment, slots
-
-
-def _are_simple(values: Sequence[object]) -> bool:
-    return all(
-        type(value) in _SIMPLE and not (isinstance(value, str) and len(value) > _SHORT)
-        for value in values
-    )
-
-
-def _is_simple(policy: RetryPolicy) -> bool:
-    delay = policy.delay
-    each = delay if type(delay) in (tuple, list) else (delay,)
-    return policy.condition is None and _are_simple(cast("Sequence[object]", each))
+    # Ray takes three times as long over anything but bytes.
+    return pickle.dumps((shipment, slots)) if shipment.is_simple() else (shipment, slots)
 
 
 def entry_of(function: Callable[..., object], name: str) -> Entry:
@@ -60,7 +44,7 @@ def entry_of(function: Callable[..., object], name: str) -> Entry:
         name: What Ray calls it.
     """
 
-    def entry(parcel: Parcel, *values: object) -> tuple[object, History]:
+    def entry(parcel: Parcel, *values: object) -> tuple[object, bytes]:
         return run_parcel(function, parcel, values)
 
     return _named(entry, name)
@@ -75,7 +59,7 @@ def travelling_entry(name: str) -> Entry:
 
     def entry(
         function: Callable[..., object], parcel: Parcel, *values: object
-    ) -> tuple[object, History]:
+    ) -> tuple[object, bytes]:
         return run_parcel(function, parcel, values)
 
     return _named(entry, name)
@@ -83,8 +67,8 @@ def travelling_entry(name: str) -> Entry:
 
 def run_parcel(
     function: Callable[..., object], parcel: Parcel, values: Sequence[object]
-) -> tuple[object, History]:
-    """Run what has arrived, in a worker of Ray's, and return its value and what it went through.
+) -> tuple[object, bytes]:
+    """Run what has arrived, in a worker of Ray's, and return its value and its outcome.
 
     Args:
         function: What to call.
@@ -107,7 +91,8 @@ def run_parcel(
     except RunError as error:
         failure = error.with_history(log.history)
     else:
-        return value, log.history
+        outcome: Outcome = (log.history, pickled_if_small(value))
+        return value, pickle.dumps(outcome)
     raise failure
 
 
