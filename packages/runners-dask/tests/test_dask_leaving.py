@@ -279,8 +279,10 @@ def test_a_lost_scheduler_crashes_what_is_left(tmp_path: Path) -> None:
     try:
         settings = {"timeout": "300ms"}
         with DaskTaskRunner(address, client_kwargs=settings) as runner, Gate() as gate:
-            kept = runner.submit(increment, 1)
+            kept = runner.submit(os.urandom, 1_000)
             kept.wait()
+            small = runner.submit(increment, 1)
+            small.wait()
             running = runner.submit(wait_at, gate.ticket)
             gate.await_arrival()
             dependant = runner.submit(increment, lift(running))
@@ -296,6 +298,7 @@ def test_a_lost_scheduler_crashes_what_is_left(tmp_path: Path) -> None:
             assert "connection to the Dask scheduler is lost" in str(late)
             with pytest.raises(ResultUnavailableError, match=rf"{kept.task_run.name}.*brought"):
                 kept.result()
+            assert small.result() == 2  # It came along with the end.
     finally:
         worker.kill()
         worker.wait()

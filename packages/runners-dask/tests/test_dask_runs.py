@@ -9,11 +9,13 @@ import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import anyio
 import attrs
+import dask.base
 import distributed
 import pytest
 
@@ -311,6 +313,99 @@ def test_what_is_sent_for_a_run_is_small() -> None:
     assert first.function is second.function
 
 
+def test_the_function_of_a_task_is_pickled_once() -> None:
+    """So is one in a partial that binds nothing, as a task has it; what is bound may change."""
+    packer = Packer("topic")
+
+    def pack(function: Callable[..., object]) -> Parcel:
+        run = TaskRun("a" * 32, "increment-0", "increment")
+        shipment = Shipment((1,), {}, True, run, None, False, None)
+        return packer(make_item(function, (1,), {}, task_run=run), shipment)
+
+    of_task, bound = functools.partial(increment), functools.partial(same, [])
+    assert pack(of_task).function is pack(of_task).function
+    assert pack(bound).function is not pack(bound).function
+
+
+@contextmanager
+def held_loop(runner: TaskRunner) -> Iterator[None]:
+    """Hold the loop of a runner's client, so that nothing is sent."""
+    assert isinstance(runner, DaskTaskRunner)
+    is_held, may_go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        is_held.set()
+        may_go_on.wait()
+
+    runner._connection._client.loop.add_callback(hold)  # type: ignore[union-attr] # It has started.
+    is_held.wait()
+    try:
+        yield
+    finally:
+        may_go_on.set()
+
+
+class Graphs(distributed.SchedulerPlugin):
+    """Keeps the keys of each graph that comes in."""
+
+    name = "graphs"
+
+    def __init__(self) -> None:
+        self.keys: list[set[str]] = []
+
+    def update_graph(self, *_: Any, **graph: Any) -> None:  # noqa: ANN401 - as Dask has it
+        """Take note of a graph."""
+        self.keys.append(set(graph["keys"]))
+
+
+def test_what_is_submitted_together_is_sent_together(started: Started) -> None:
+    """Runs that come in while the client is busy are one graph, up to a size."""
+    graphs = Graphs()
+    started.scheduler.add_plugin(graphs)
+    try:
+        with held_loop(started.runner):
+            futures = [started.runner.submit(increment, number) for number in range(50)]
+            large = [started.runner.submit(len, b"x" * 3_000_000) for _ in range(3)]
+        assert [future.result() for future in futures] == list(range(1, 51))
+        assert [future.result() for future in large] == [3_000_000] * 3
+    finally:
+        started.scheduler.remove_plugin(graphs.name)
+    assert [len(keys) for keys in graphs.keys] == [51, 1, 1]
+
+
+def test_annotations_are_those_of_the_submission(started: Started) -> None:
+    """What is sent together goes by what `dask.annotate` said where each run was submitted."""
+    with Gate() as gate:
+        with held_loop(started.runner):
+            plain = [started.runner.submit(wait_at, gate.ticket)]
+            with dask.base.annotate(priority=7):
+                urgent = [started.runner.submit(wait_at, gate.ticket) for _ in range(2)]
+            plain.append(started.runner.submit(wait_at, gate.ticket))
+        until(lambda: len(started.scheduler.tasks) == 4)
+        by_key = {str(key): task for key, task in started.scheduler.tasks.items()}
+        priorities = {
+            future.task_run.id: by_key[f"{future.task_run.name}-{future.task_run.id}"].priority
+            for future in (*plain, *urgent)
+        }
+        gate.open()
+        wait([*plain, *urgent])
+    found = [priorities[future.task_run.id] for future in (*plain, *urgent)]
+    assert [priority and priority[0] for priority in found] == [0, 0, -7, -7]
+
+
+def test_a_run_that_is_cancelled_before_it_is_sent_is_not_sent(
+    started: Started, tmp_path: Path
+) -> None:
+    """What was submitted beside it is, in its order, and so is what depends on that."""
+    with held_loop(started.runner):
+        first = started.runner.submit(touch, tmp_path / "first")
+        unwanted = started.runner.submit(touch, tmp_path / "unwanted")
+        assert unwanted.cancel() is Cancellation.CANCELLED
+        dependant = started.runner.submit(same, lift(first))
+    assert dependant.result() is None
+    assert [path.name for path in tmp_path.iterdir()] == ["first"]
+
+
 def test_a_parcel_travels_out_of_band() -> None:
     """The bytes of a parcel are not copied when Dask pickles it, and it is printed in short."""
     parcel = Parcel("topic", "a" * 32, "increment-0", b"function", b"x" * 100_000)
@@ -320,6 +415,15 @@ def test_a_parcel_travels_out_of_band() -> None:
     copy = pickle.loads(pickled, buffers=buffers)
     assert bytes(copy.shipment) == parcel.shipment
     assert repr(copy) == "<Parcel of 'increment-0'>"
+
+
+def test_a_small_parcel_travels_in_one_piece() -> None:
+    """Each buffer is a part of the message, which is dear if there are many."""
+    parcel = Parcel("topic", "a" * 32, "increment-0", b"function", b"x" * 1_000)
+    buffers: list[pickle.PickleBuffer] = []
+    pickled = pickle.dumps(parcel, protocol=5, buffer_callback=buffers.append)
+    assert buffers == []
+    assert pickle.loads(pickled).shipment == parcel.shipment
 
 
 def test_lambdas_and_closures_travel(runner: TaskRunner) -> None:

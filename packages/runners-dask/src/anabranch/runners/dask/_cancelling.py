@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast, final
 
 from anabranch.futures.runner import describe, new_run_id
 from anabranch.runners.dask._native import Client, Distributed, NativeFuture
+from anabranch.runners.dask._outbox import Outbox
 from anabranch.runners.dask._stopping import stop_runs
 from anabranch.runners.dask._worker import nothing
 
@@ -33,12 +34,16 @@ class Canceller:
     Args:
         distributed: The module.
         client: Whose keys they are.
+        outbox: Where those are that Dask has not been given yet.
         logger: Where to say that it did not work.
     """
 
-    def __init__(self, distributed: Distributed, client: Client, logger: logging.Logger) -> None:
+    def __init__(
+        self, distributed: Distributed, client: Client, outbox: Outbox, logger: logging.Logger
+    ) -> None:
         self._distributed: Final = distributed
         self._client: Final = client
+        self._outbox: Final = outbox
         self._logger: Final = logger
         self._changed: Final = threading.Condition()
         # The runs are held too: one that starts all the same is yet to be told so.
@@ -85,6 +90,7 @@ class Canceller:
 
     async def _forget(self, natives: list[NativeFuture]) -> None:
         client = self._client
+        self._outbox.flush()
         # Given back, and not cancelled: where something else depends on a key that nobody wants any
         # more, cancelling it makes the scheduler drop the client, and all of its runs.
         message = {

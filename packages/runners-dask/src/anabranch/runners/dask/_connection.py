@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, cast, final
 from weakref import WeakValueDictionary
 
 import attrs
@@ -24,9 +25,10 @@ from anabranch.runners.dask._cluster import (
 )
 from anabranch.runners.dask._fetching import Fetcher
 from anabranch.runners.dask._native import Client, NativeFuture, import_distributed
+from anabranch.runners.dask._outbox import Outbox
 from anabranch.runners.dask._parcel import Packer, Parcel
 from anabranch.runners.dask._quiet import quiet_about_dead_workers
-from anabranch.runners.dask._worker import execute, nothing
+from anabranch.runners.dask._worker import nothing
 
 if TYPE_CHECKING:
     import logging
@@ -69,6 +71,7 @@ class Connection:
 
     packer: Packer
     _canceller: Canceller
+    _outbox: Outbox
     _fetch: Fetcher
 
     def __init__(
@@ -87,6 +90,8 @@ class Connection:
         self._numbers: Final = itertools.count(1)
         self.note_abandoned: Final = note_abandoned
         self.helper: Final = SerialThread("anabranch-dask-helper")
+        # In it runs end.
+        self._completions: Final = SerialThread("anabranch-dask")
 
     # ------------------------------------------------------------------ opening and closing
 
@@ -105,7 +110,8 @@ class Connection:
             topic = f"anabranch-{client.id}"
             client.subscribe_topic(topic, self._note_progress)
             self.packer = Packer(topic)
-            self._canceller = Canceller(distributed, client, self._logger)
+            self._outbox = Outbox(distributed, client, self._completions)
+            self._canceller = Canceller(distributed, client, self._outbox, self._logger)
             self._stack.callback(self._canceller.finish)
             self._fetch = Fetcher(client, connect_timeout(self._settings.client_kwargs))
             self._stack.callback(self._fetch.close)
@@ -142,6 +148,7 @@ class Connection:
         with self._lock:
             self._client = None
             self._is_in_a_hurry = in_a_hurry
+            self._completions.close(_PATIENCE)
             self.helper.close(_PATIENCE)
             self._stack.close()
 
@@ -150,20 +157,20 @@ class Connection:
     def submit(
         self, run: DaskRun[Any], parcel: Parcel, dependencies: list[NativeFuture]
     ) -> NativeFuture:
-        """Hand a run to Dask, and return its key.
+        """Hand a run to Dask, soon, and return its key.
 
         Args:
             run: The run.
             parcel: What is sent.
             dependencies: The keys behind the parcel's slots, and then those to wait for besides.
         """
-        client = self._open_client()
+        self._open_client()
         self._runs[parcel.run_id] = run
         # Dask shows the part of the key before the first "-" as the name.
         key = f"{parcel.run_name}-{parcel.run_id}"
         if parcel.first_attempt > 1:  # Dask may not be through with the key that was lost.
             key = f"{key}-{next(self._numbers)}"
-        return client.submit(execute, parcel, *dependencies, key=key, pure=False)
+        return self._outbox.put(run, key, parcel, dependencies)
 
     def gate(self, run: DaskRun[Any], native: NativeFuture) -> NativeFuture:
         """Return a key that ends as a run does, and holds nothing.
@@ -171,7 +178,9 @@ class Connection:
         What waits for a run without wanting its value depends on this one, so that the value stays
         where it is.
         """
-        return self._open_client().submit(
+        client = self._open_client()
+        self._outbox.flush()  # The key itself may still be in there.
+        return client.submit(
             nothing,
             native,
             key=f"wait_for-{run.task_run.name}-{run.task_run.id}",
@@ -190,8 +199,8 @@ class Connection:
         # A client that has lost its scheduler accepts work, and may never say what became of it.
         return self._client is None or self._client.status != "running"
 
-    def fetch(self, native: NativeFuture, run_name: str) -> object:
-        """Bring a value over; blocks.
+    def fetch(self, native: NativeFuture, run_name: str, pickled: bytes | None) -> object:
+        """Bring a value over, unless it came by itself; blocks.
 
         Raises:
             ResultUnavailableError: It is not there any more.
@@ -202,6 +211,8 @@ class Connection:
                 "connected to any more. Ask for it before the runner ends: return it from the "
                 "flow, or call future.result() inside"
             )
+        if pickled is not None:
+            return pickle.loads(pickled)
         try:
             return native.result() if self.is_lost() else self._fetch(native)
         # Whatever Dask met with on the way, or foreign code in unpickling.
@@ -224,6 +235,10 @@ class Connection:
                     run.attempt_begins(attempt, worker)
                 else:
                     run.attempt_failed(attempt, str(message), was_given_up=was_given_up)
+            case [str(run_id), float(seconds), pickled]:
+                run = self._runs.get(run_id)
+                if run is not None:
+                    run.attempt_ended(seconds, cast("bytes | None", pickled))
 
     def stop(self, run: DaskRun[Any], worker: str) -> None:
         """Have a run stopped where it is being executed, as far as can be; does not wait for it."""

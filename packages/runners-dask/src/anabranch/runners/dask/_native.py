@@ -7,7 +7,7 @@ signatures would import them.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal, Protocol, cast
 
 from anabranch.futures import MissingDependencyError
@@ -30,9 +30,6 @@ class NativeFuture(Protocol):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return what the key failed with, if it did."""
-
-    def add_done_callback(self, callback: Callable[[NativeFuture], object]) -> None:
-        """Have a function called in a thread of Dask's when the key has ended."""
 
 
 class Loop(Protocol):
@@ -74,6 +71,17 @@ class Client(Protocol):
         priority: int = 0,
     ) -> NativeFuture:
         """Have a function called on a worker."""
+
+    def map(
+        self,
+        function: Callable[..., object],
+        values: Sequence[object],
+        /,
+        *,
+        key: list[str],
+        pure: bool,
+    ) -> object:
+        """Have a function called on workers, once for each value."""
 
     def run(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 import types
 from collections.abc import Callable
@@ -16,6 +17,12 @@ R = TypeVar("R")
 
 #: The pickle protocol that began with it.
 _OUT_OF_BAND: Final = 5
+
+#: From how many bytes on it saves more than it costs: each buffer is a part of the message.
+_LARGE: Final = 50_000
+
+#: What there is to a parcel besides, in bytes.
+_ENVELOPE: Final = 300
 
 
 @final
@@ -52,6 +59,11 @@ class Parcel:
         self.shipment = shipment
         self.first_attempt = first_attempt
 
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes; functions are shared."""
+        return len(self.shipment) + _ENVELOPE
+
     def from_attempt(self, number: int) -> Parcel:
         """Return the same run, for another attempt than the first to begin with."""
         return Parcel(self.topic, self.run_id, self.run_name, self.function, self.shipment, number)
@@ -61,7 +73,7 @@ class Parcel:
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
         # Out of band, the bytes are not copied again at every stop.
-        out_of_band = protocol.__index__() >= _OUT_OF_BAND
+        out_of_band = len(self.shipment) >= _LARGE and protocol.__index__() >= _OUT_OF_BAND
         shipment = pickle.PickleBuffer(self.shipment) if out_of_band else bytes(self.shipment)
         return Parcel, (
             self.topic,
@@ -95,7 +107,7 @@ class Packer:
         run = item.task_run
         try:
             function = self._pickled_function(item.function)
-            pickled = self._dumps(shipment)
+            pickled = (pickle.dumps if shipment.is_simple() else self._dumps)(shipment)
         except Exception as error:  # Pickling runs foreign code, which may raise anything at all.
             failure = unpicklable_error(
                 run.name,
@@ -111,12 +123,21 @@ class Packer:
         raise failure
 
     def _pickled_function(self, function: Callable[..., object]) -> bytes:
-        # Only of plain functions is it safe to assume that they stay what they were. What a closure
-        # refers to may be another thing the next time, or the same thing changed.
-        is_plain = isinstance(function, types.FunctionType) and function.__closure__ is None
+        is_plain = _is_plain(function)
         if is_plain and (known := self._functions.get(function)) is not None:
             return known
         pickled = self._dumps(function)
         if is_plain:
             self._functions[function] = pickled
         return pickled
+
+
+def _is_plain(function: object) -> bool:
+    """Whether it is safe to assume that a function stays what it is.
+
+    What a closure refers to may be another thing the next time, or the same thing changed; and so
+    may what is bound to a function.
+    """
+    if isinstance(function, functools.partial) and not (function.args or function.keywords):
+        function = function.func  # As of a task.
+    return isinstance(function, types.FunctionType) and function.__closure__ is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, cast, final
 
@@ -54,16 +55,23 @@ _logger = logging.getLogger("anabranch.task_runner.dask")
 class DaskValue(StoredValue[R]):
     """A value in the memory of a Dask worker."""
 
-    __slots__ = ("_connection", "_native", "_run_name")
+    __slots__ = ("_connection", "_native", "_pickled", "_run_name")
 
-    def __init__(self, connection: Connection, native: NativeFuture, run_name: str) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        native: NativeFuture,
+        run_name: str,
+        pickled: bytes | None,
+    ) -> None:
         super().__init__()
+        self._pickled = pickled
         self._connection = connection
         self._native = native
         self._run_name = run_name
 
     def _fetch(self) -> R:
-        return cast("R", self._connection.fetch(self._native, self._run_name))
+        return cast("R", self._connection.fetch(self._native, self._run_name, self._pickled))
 
 
 @final
@@ -94,6 +102,7 @@ class DaskRun(Future[R_co]):
         "_timer",
         "_turn",
         "_upstreams",
+        "_value",
         "_worker",
     )
 
@@ -111,6 +120,8 @@ class DaskRun(Future[R_co]):
         self._upstreams: tuple[Future[object], ...] = (*item.upstreams, *item.tolerated)
         self._gates: list[NativeFuture] = []
         self._worker = ""
+        # The value, pickled, if it is so small that it came along with the end.
+        self._value: bytes | None = None
         self._retry = item.retry
         self._clock = current_clock.get()
         self._timer: CancelTimer | None = None
@@ -169,16 +180,19 @@ class DaskRun(Future[R_co]):
             gates = [each.gate() for each in others if not each.done()]
             self._gates = [each for each in gates if each is not None]
             self._upstreams = tuple(self._own_upstreams())  # The values of others are on their way.
-            native = connection.submit(self, parcel, [*slots.values(), *self._gates])
-            self._native = native
+            self._value = None
+            self._native = connection.submit(self, parcel, [*slots.values(), *self._gates])
             self._loops = frozenset()  # All that it waits for is on Dask.
-            native.add_done_callback(partial(self.guard, self._native_ended))
         except Exception as error:  # Dask raises all sorts of them when the scheduler is gone.
-            message = f"Dask did not take the run: {describe(error)}"
-            self.set_final(crashed(self.task_run, message, error))
+            self.refused(error)
             return
         if self.done():  # Cancelled in the meantime, when there was no key to cancel.
             self._let_go()
+
+    def refused(self, error: Exception) -> None:
+        """End the run, because Dask has not taken it."""
+        message = f"Dask did not take the run: {describe(error)}"
+        self.set_final(crashed(self.task_run, message, error))
 
     def _own_upstreams(self) -> list[DaskRun[object]]:
         return [each for each in self._upstreams if isinstance(each, DaskRun)]
@@ -192,6 +206,17 @@ class DaskRun(Future[R_co]):
         return gate
 
     # ------------------------------------------------------------------ attempts
+
+    def attempt_ended(self, seconds: float, pickled: bytes | None) -> None:
+        """Take note that an attempt is over; how the run ends is yet to be told.
+
+        Args:
+            seconds: How long it has taken.
+            pickled: What it returned, if that is small.
+        """
+        self._value = pickled
+        self._attempt = max(self._attempt, 1)
+        self.set_running(max(self._created, time.time() - seconds))
 
     def attempt_begins(self, number: int, worker: str) -> None:
         """Take note that a worker begins with an attempt."""
@@ -315,12 +340,13 @@ class DaskRun(Future[R_co]):
     def _upstream_ended(self, upstream: Future[object]) -> None:
         self.fail(failure_behind(upstream))
 
-    def _native_ended(self, native: NativeFuture) -> None:
+    def native_ended(self, native: NativeFuture) -> None:
+        """Take note that a key has ended, in whatever way."""
         if self.done() or native is not self._native:
             return
         name = self.task_run.name
         if native.status == "finished":
-            self.set_final(Completed(DaskValue(self._connection, native, name)))
+            self.set_final(Completed(DaskValue(self._connection, native, name, self._value)))
             return
         # What Dask says of a lost worker does not tell whose run it was. If an upstream has ended
         # too, and is only about to be told of it, then it ends this run as well.
@@ -343,7 +369,7 @@ class DaskRun(Future[R_co]):
         """End the run if Dask has told how it ended."""
         native = self._native
         if native is not None and native.done():
-            self._native_ended(native)
+            self.native_ended(native)
 
 
 def natives_in(

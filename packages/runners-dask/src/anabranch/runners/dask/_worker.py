@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import threading
+import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, final
 
@@ -18,7 +21,14 @@ from anabranch.futures import (
     State,
     TaskRun,
 )
-from anabranch.futures.runner import RunError, Shipment, describe, run_shipment
+from anabranch.futures.runner import (
+    SYSTEM_CLOCK,
+    RunError,
+    Shipment,
+    describe,
+    pickled_if_small,
+    run_shipment,
+)
 from anabranch.runners.dask._bare import bare
 from anabranch.runners.dask._limiter import limit_on_worker
 from anabranch.runners.dask._native import import_dumps, import_sync
@@ -36,6 +46,11 @@ _BETWEEN_ATTEMPTS: Final = "The run was cancelled between two attempts."
 
 #: Of the message of a state that is announced: the scheduler keeps announcements for long.
 _MAX_LENGTH: Final = 1_000
+
+#: How long a first attempt goes on before it is announced, in seconds.
+_A_WHILE: Final = 0.02
+
+_NOTHING: Final = object()
 
 
 @final
@@ -91,15 +106,23 @@ def _execute(parcel: Parcel, values: tuple[object, ...]) -> object:
             raise _unpacking_failed(parcel, worker.address, error) from None
         if shipment.is_async:
             function = stop.guard(cast("Callable[..., Coroutine[Any, Any, object]]", function))
-        return run_shipment(
-            function,
-            attrs.evolve(shipment, first_attempt=parcel.first_attempt),
-            values,
-            _dumps_bare,
-            progress=progress,
-            limiter=progress.limit,
-            rest=stop.rest_async if shipment.is_async else stop.rest,
-        )
+        if parcel.first_attempt > 1:
+            shipment = attrs.evolve(shipment, first_attempt=parcel.first_attempt)
+        try:
+            value = run_shipment(
+                function,
+                shipment,
+                values,
+                _dumps_bare,
+                progress=progress,
+                limiter=progress.limit,
+                rest=stop.rest_async if shipment.is_async else stop.rest,
+            )
+        except RunError:
+            progress.ended()
+            raise
+        progress.ended(value)
+        return value
     finally:
         forget_stop(parcel.run_id)
 
@@ -110,7 +133,9 @@ class _Progress:
 
     The client counts attempts, and a worker may be lost at any time. So those that follow the first
     are announced before they begin, and by a request that the scheduler answers. That of the first
-    need not be: a run that was lost is taken to have been attempted once.
+    need not be: a run that was lost is taken to have been attempted once. It is when it has taken a
+    while; most are over by then, and one message tells of them and of the small values that they
+    returned, each of which would have to be asked for otherwise.
     """
 
     def __init__(self, worker: Worker, parcel: Parcel, stop: Stop) -> None:
@@ -119,15 +144,46 @@ class _Progress:
         self._stop = stop
         self._attempt = parcel.first_attempt
         self._was_given_up = False
+        self._lock = threading.Lock()
+        self._began = time.monotonic()
+        self._announce_later: Callable[[], object] | None = None
 
     def first_attempt_begins(self) -> None:
-        """Announce the first attempt here."""
+        """Announce the first attempt here, unless it is over soon."""
         if self._attempt == 1:
-            self._worker.log_event(self._parcel.topic, self._announcement())
+            self._announce_later = SYSTEM_CLOCK.call_later(_A_WHILE, self._announce_first)
         else:
             self._announce_for_certain()
 
+    def _announce_first(self) -> None:
+        with self._lock:  # What follows must not overtake it.
+            if self._announce_later is None:
+                return
+            with suppress(RuntimeError):  # The worker is closing.
+                self._worker.log_event(self._parcel.topic, self._announcement())
+
+    def _is_unannounced(self) -> bool:
+        """Call off the announcement of the first attempt; whether it was still to come."""
+        with self._lock:
+            announce_later, self._announce_later = self._announce_later, None
+        if announce_later is None:
+            return False
+        announce_later()
+        return True
+
+    def ended(self, value: object = _NOTHING) -> None:
+        """Announce the first attempt after the event, if need be, and send along a small value.
+
+        The client has it before it hears of the run's end.
+        """
+        pickled = pickled_if_small(value)
+        if self._is_unannounced() or pickled is not None:
+            seconds = time.monotonic() - self._began
+            event = [self._parcel.run_id, seconds, pickled]
+            self._worker.log_event(self._parcel.topic, event)
+
     def __call__(self, state: Running | Retrying) -> None:
+        self._is_unannounced()
         self._end_if_unwanted()
         if isinstance(state, Retrying):
             self._announce_for_certain(state.message)
