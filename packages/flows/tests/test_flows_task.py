@@ -25,7 +25,7 @@ from anabranch.flows import (
     task,
     unmapped,
 )
-from anabranch.futures import NotSubmittableError
+from anabranch.futures import NotSubmittableError, WouldDeadlockError
 
 RUNNERS = [SequentialTaskRunner, ConcurrentTaskRunner]
 
@@ -483,3 +483,18 @@ class TestPickling:
         assert isinstance(state.exception, LookupError)
         assert isinstance(state.returned, UpstreamFailed)
         assert started == []
+
+
+@pytest.mark.anyio
+async def test_a_call_that_could_not_wait_for_its_arguments_was_no_run() -> None:
+    """A direct call that is refused, since it would block its own loop, is no loss to the flow."""
+
+    @flow
+    async def retrying() -> None:
+        future = add_async.submit(1, 2)
+        with pytest.raises(WouldDeadlockError):
+            add(lift(future))
+        assert add(await future) == 3
+
+    state = await retrying.run()
+    assert isinstance(state, Completed)

@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
 import pytest
@@ -359,3 +359,15 @@ def test_raising_a_failure_makes_no_cycle() -> None:
         assert there[0]() is None
     finally:
         gc.enable()
+
+
+def test_a_state_shows_what_it_was_made_of() -> None:
+    """The repr of a state reads like the call that makes it."""
+    moment = datetime(2026, 1, 2, tzinfo=UTC)
+    state = Completed(1, message="well", timestamp=moment)
+    assert repr(state) == f"Completed(message='well', timestamp={moment!r}, value=1)"
+    error = ValueError("broken")
+    failed = Failed(error, timestamp=moment)
+    assert repr(failed) == (
+        f"Failed(message=None, timestamp={moment!r}, exception={error!r}, returned=None)"
+    )

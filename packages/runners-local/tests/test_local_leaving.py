@@ -13,9 +13,10 @@ import pytest
 
 from anabranch.futures import Backend, Cancelled, Future, TaskRunner
 from anabranch.futures.testing import Gate, Ticket
-from anabranch.runners.local import ConcurrentTaskRunner, SequentialTaskRunner
+from anabranch.runners.local import ConcurrentTaskRunner, SequentialTaskRunner, _workers
 from anabranch.runners.local._async_runs import AsyncRuns
 from anabranch.runners.local._run import LocalRun
+from anabranch.runners.local._workers import _Worker
 
 RUNNERS: list[type[TaskRunner]] = [ConcurrentTaskRunner, SequentialTaskRunner]
 BACKENDS: list[Backend] = ["trio", "asyncio"]
@@ -164,3 +165,38 @@ def test_a_loop_that_a_task_blocks_is_abandoned_when_left_by_ctrl_c(
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == 2
     assert messages[1] == "Abandoned the event loop of the runner: a task blocks it"
+
+
+# ---------------------------------------------------------------------------- threads
+
+
+def interrupted(*_: object) -> None:
+    """Stand in for what Ctrl-C meets."""
+    raise KeyboardInterrupt
+
+
+def submit_until_a_thread_is_woken(runner: TaskRunner) -> None:
+    """Submit runs: a thread that has not fallen asleep yet takes the next one by itself."""
+    for _ in range(10_000):
+        runner.submit(abs, -2).result(timeout=10)
+
+
+def test_ctrl_c_while_a_thread_is_woken_costs_the_pool_nothing() -> None:
+    """The thread that was about to be called takes the next run, and the runner can be left."""
+    with ConcurrentTaskRunner(max_workers=1) as runner:
+        assert runner.submit(abs, -1).result() == 1
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_Worker, "wake", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                submit_until_a_thread_is_woken(runner)
+        assert runner.submit(abs, -3).result(timeout=10) == 3
+
+
+def test_ctrl_c_while_a_thread_is_started_costs_the_pool_nothing() -> None:
+    """A thread that never began to run takes nobody's place."""
+    with ConcurrentTaskRunner(max_workers=1) as runner:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_workers, "start_thread", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                runner.submit(abs, -1)
+        assert runner.submit(abs, -2).result(timeout=10) == 2

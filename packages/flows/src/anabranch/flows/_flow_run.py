@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
@@ -76,7 +75,7 @@ class ActiveFlowRun:
         self.is_submitted: Final = is_submitted
         self._log_prints: Final = log_prints
         self._tag_limits: Final = tag_limits or {}
-        self._counters: Final = defaultdict[str, "itertools.count[int]"](itertools.count)
+        self._counters: Final[dict[str, itertools.count[int]]] = {}
 
     def _new_scope(self, attempt: int) -> RunScope:
         context = RunContext(self.flow_run, attempt=attempt)
@@ -119,7 +118,10 @@ class ActiveFlowRun:
 
     def next_number(self, task_key: str) -> int:
         """Return how many runs of a task this flow run has made so far."""
-        return next(self._counters[task_key])
+        counter = self._counters.get(task_key)
+        if counter is None:
+            counter = self._counters.setdefault(task_key, itertools.count())
+        return next(counter)
 
     # ------------------------------------------------------------------ from start to end
 

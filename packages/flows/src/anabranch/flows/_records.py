@@ -44,7 +44,7 @@ def emit(
         values["msg"] = message
         values["args"] = args
         values["created"] = created
-        values["msecs"] = created % 1 * 1000
+        values["msecs"] = float(int(created % 1 * 1000))
         values["relativeCreated"] += created * 1000
         thread = threading.current_thread()
         values["thread"] = thread.ident

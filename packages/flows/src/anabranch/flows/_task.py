@@ -328,14 +328,19 @@ class Task(Sync[P, R_co], BaseTask[P, R_co]):
         scope = current_scope.get()
         accounts = accounts_of(scope)
         run = self._new_run(None if accounts is None else accounts.flow, args, kwargs, is_here=True)
+        item = None
+        if not (self._is_simple(run) and scan_call(args, kwargs).is_plain):
+            item = self._item_here(args, kwargs, run, scope)
+            for upstream in (*item.upstreams, *item.tolerated):
+                upstream.join()
         state: State[R_co] | None = None
         try:
             try:
-                if self._is_simple(run) and scan_call(args, kwargs).is_plain:
+                if item is None:
                     state = call_here(self._shipped, args, kwargs, run, scope)
                 else:
-                    state = self._execute(self._item_here(args, kwargs, run, scope), scope)
-            finally:  # Ctrl-C may come while it waits for another run, or for a place.
+                    state = self._execute(item, scope)
+            finally:  # Ctrl-C may come while it waits for a place.
                 if state is None:
                     state = Cancelled(message="The run was cancelled before it started.")
                 if accounts is not None:
@@ -349,8 +354,6 @@ class Task(Sync[P, R_co], BaseTask[P, R_co]):
             del state  # Its exception refers to this frame, and would be a cycle.
 
     def _execute(self, item: WorkItem[R_co], scope: RunScope | None) -> State[R_co]:
-        for upstream in (*item.upstreams, *item.tolerated):
-            upstream.join()
         return upstream_failure(item) or call_within_limits(
             item.task_run, partial(self._execute_now, item, scope)
         )
@@ -415,10 +418,10 @@ class AsyncTask(Async[P, R_co], BaseTask[P, R_co]):
         accounts = accounts_of(scope)
         run = self._new_run(None if accounts is None else accounts.flow, args, kwargs, is_here=True)
         item = self._item_here(args, kwargs, run, scope)
+        for upstream in (*item.upstreams, *item.tolerated):
+            await upstream.join_async()
         state: State[R_co] = Cancelled(message="The run was cancelled while it was running.")
         try:
-            for upstream in (*item.upstreams, *item.tolerated):
-                await upstream.join_async()
             if (failure := upstream_failure(item)) is not None:
                 state = failure
             else:

@@ -471,19 +471,20 @@ class Future(Generic[R_co]):
         return self._end(state, even_if_running=False)
 
     def _end(self, state: State[object], *, even_if_running: bool) -> bool:
-        with self._lock:
-            if self._state is not None or (not even_if_running and self.is_running()):
-                return False
-            self._state = cast("State[R_co]", state)
-            if self._retrying is not None and self._running_since is not None:
-                before = Running(timestamp=self._running_since)
-                self._earlier = (*self._earlier, before, self._retrying)
-                self._retrying = self._running_since = None
-            callbacks, self._callbacks = self._callbacks, None
-            keepers, self._keepers = self._keepers, ()
-        self._listener = None
-        self._loops = NO_LOOPS
+        callbacks: list[Callback] | None = None
         try:
+            with self._lock:
+                if self._state is not None or (not even_if_running and self.is_running()):
+                    return False
+                self._state = cast("State[R_co]", state)
+                if self._retrying is not None and self._running_since is not None:
+                    before = Running(timestamp=self._running_since)
+                    self._earlier = (*self._earlier, before, self._retrying)
+                    self._retrying = self._running_since = None
+                callbacks, self._callbacks = self._callbacks, None
+                keepers, self._keepers = self._keepers, ()
+            self._listener = None
+            self._loops = NO_LOOPS
             release_from(keepers, self)
         finally:  # Ctrl-C may have come: those who wait are woken all the same.
             if callbacks is not None:

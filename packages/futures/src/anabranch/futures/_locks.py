@@ -17,7 +17,8 @@ class _SharedLocks:
 
     def __init__(self) -> None:
         self._renew()
-        # In a child, a lock may be held for ever by a thread that is not there.
+        # In a child, a lock may be held for ever by a thread that is not there. What is made there
+        # gets others.
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._renew)
 

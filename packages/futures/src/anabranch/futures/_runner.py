@@ -99,7 +99,7 @@ class TaskRunner(abc.ABC):
         backend: Which event loop to bring along in a plain ``with``; None takes trio where it is
             installed. A flow sets it for its own duplicate.
         around_submit: For test kits and tools: called with each item and what submits it, in place
-            of the latter, whose future it returns.
+            of the latter, which it calls once and whose future it returns.
     """
 
     def __init__(self) -> None:

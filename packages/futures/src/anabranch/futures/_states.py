@@ -133,7 +133,7 @@ class StoredValue(Generic[R]):
 
 # Neither this nor `Completed` is frozen, which would triple the cost of what each run makes. What
 # they hold is private and read through properties instead.
-@attrs.define(kw_only=True, eq=False, weakref_slot=False)
+@attrs.define(repr=False, kw_only=True, eq=False, weakref_slot=False)
 class _State:
     """What all states have in common."""
 
@@ -206,6 +206,13 @@ class _State:
     def __str__(self) -> str:
         return f"{self.name}({self.message!r})" if self.message else f"{self.name}()"
 
+    def __repr__(self) -> str:
+        shown = {"message": self.message, "timestamp": self.timestamp}
+        for field in attrs.fields(type(self)):
+            if field.repr and field.alias is not None:
+                shown.setdefault(field.alias, getattr(self, field.name))
+        return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
 
 class _Unfinished(_State):
     """A state that has no result yet."""
@@ -225,7 +232,7 @@ class _Unfinished(_State):
 
 
 @final
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(repr=False, kw_only=True, eq=False)
 class Pending(_Unfinished):
     """The run has been submitted and has not started."""
 
@@ -233,7 +240,7 @@ class Pending(_Unfinished):
 
 
 @final
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(repr=False, kw_only=True, eq=False)
 class Running(_Unfinished):
     """The run is being executed."""
 
@@ -241,7 +248,7 @@ class Running(_Unfinished):
 
 
 @final
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(repr=False, kw_only=True, eq=False)
 class Retrying(_Unfinished):
     """An attempt of the run failed, and the next one has not started."""
 
@@ -249,7 +256,7 @@ class Retrying(_Unfinished):
 
 
 @final
-@attrs.define(eq=False, match_args=False, weakref_slot=False)
+@attrs.define(repr=False, eq=False, match_args=False, weakref_slot=False)
 class Completed(_State, Generic[R_co]):
     """The run ended well, with a value."""
 
@@ -351,7 +358,7 @@ def _exception_dict(exception: BaseException) -> ExceptionDict:
 
 
 @final
-@attrs.frozen(eq=False, match_args=False)
+@attrs.frozen(repr=False, eq=False, match_args=False)
 class Failed(_Unsuccessful, Generic[R_co]):
     """The run raised an exception.
 
@@ -396,7 +403,7 @@ class _Broken(_Unsuccessful):
 
 
 @final
-@attrs.frozen(eq=False, kw_only=True, match_args=False)
+@attrs.frozen(repr=False, eq=False, kw_only=True, match_args=False)
 class TimedOut(_Broken):
     """The run did not end within its time limit; a kind of failure."""
 
@@ -407,7 +414,7 @@ class TimedOut(_Broken):
 
 
 @final
-@attrs.frozen(eq=False, kw_only=True, match_args=False)
+@attrs.frozen(repr=False, eq=False, kw_only=True, match_args=False)
 class Crashed(_Broken):
     """The infrastructure under the run failed, not the run itself."""
 
@@ -418,7 +425,7 @@ class Crashed(_Broken):
 
 
 @final
-@attrs.frozen(eq=False, kw_only=True, match_args=False)
+@attrs.frozen(repr=False, eq=False, kw_only=True, match_args=False)
 class Cancelled(_Broken):
     """The run was cancelled before it ended."""
 
@@ -429,7 +436,7 @@ class Cancelled(_Broken):
 
 
 @final
-@attrs.frozen(eq=False, kw_only=True)
+@attrs.frozen(repr=False, eq=False, kw_only=True)
 class UpstreamFailed(_Unsuccessful):
     """The run never started, because a run that it depends on did not complete.
 

@@ -115,7 +115,9 @@ class TaskRun:
         return self.id, self.name, self.task_name, self.tags
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, TaskRun) and self._fields() == other._fields()
+        if not isinstance(other, TaskRun):
+            return NotImplemented
+        return self._fields() == other._fields()
 
     def __hash__(self) -> int:
         return hash(self._fields())
@@ -146,7 +148,7 @@ class FlowRun:
 
 
 # Not frozen by attrs: see `TaskRun`.
-@attrs.define(unsafe_hash=True, weakref_slot=False)
+@attrs.define(unsafe_hash=True, weakref_slot=False, repr=False)
 class RunContext:
     """Who is running: small, immutable and picklable, so that it travels with the work."""
 
@@ -168,6 +170,10 @@ class RunContext:
     def attempt(self) -> int:
         """Counts the attempts of the task run from 1."""
         return self._attempt
+
+    def __repr__(self) -> str:
+        run, attempt = self._task_run, self._attempt
+        return f"RunContext(flow_run={self._flow_run!r}, task_run={run!r}, attempt={attempt})"
 
 
 #: Is told which run has become Running or Retrying.

@@ -84,6 +84,7 @@ class Outbox:
         self._done_callback: Final = cast("_ClientModule", module).done_callback
         self._lock: Final = threading.Lock()
         self._waiting: list[_Letter] = []
+        self._is_flush_due = False
         # Held while messages are made, so that they leave in the order of the runs.
         self._sending: Final = threading.RLock()
         self._watches: set[asyncio.Future[None]] = set()
@@ -110,9 +111,10 @@ class Outbox:
         letter = _Letter(run, native, parcel, annotations, context)
         with self._lock:
             self._waiting.append(letter)
-            is_first = len(self._waiting) == 1
-        if is_first:
+            is_due = self._is_flush_due
+        if not is_due:  # Two do no harm; none would, if Ctrl-C came in between.
             self._client.loop.add_callback(self._flush_soon)
+            self._is_flush_due = True
         return native
 
     def flush(self) -> None:
@@ -120,6 +122,7 @@ class Outbox:
         with self._sending:
             with self._lock:
                 letters, self._waiting = self._waiting, []
+                self._is_flush_due = False
             batch: list[_Letter] = []
             size = 0
             for letter in letters:

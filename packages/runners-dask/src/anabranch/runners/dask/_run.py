@@ -183,6 +183,7 @@ class DaskRun(Future[R_co]):
             self._value = None
             self._native = connection.submit(self, parcel, [*slots.values(), *self._gates])
             self._loops = frozenset()  # All that it waits for is on Dask.
+            self.settle()  # Its end may have been told before it was known by what key.
         except Exception as error:  # Dask raises all sorts of them when the scheduler is gone.
             self.refused(error)
             return
@@ -220,6 +221,8 @@ class DaskRun(Future[R_co]):
 
     def attempt_begins(self, number: int, worker: str) -> None:
         """Take note that a worker begins with an attempt."""
+        if worker != self._worker:
+            self._value = None  # Of the worker before, which has been lost.
         self._worker = worker
         if number > self._attempt:
             self._attempt = number

@@ -84,8 +84,8 @@ class ConcurrentTaskRunner(TaskRunner):
         for each in upstreams:
             loops |= each.needed_loops()
         run = LocalRun(item, loops, executor)
-        self.admit(run)
         try:
+            self.admit(run)
             if upstreams:
                 when_ready(item, partial(self._execute, executor, run, own_loops), run.end)
             else:

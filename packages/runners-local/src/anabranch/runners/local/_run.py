@@ -221,7 +221,7 @@ class LocalRun(Future[R_co]):
     def attempt_ended(self, attempt: Attempt, state: State[object]) -> None:
         """Go on with the lifecycle after an attempt, unless that has been given up."""
         if self._steps is None and attempt.time_limit is None:
-            self.end(state)  # Nobody else could have ended the attempt, and none is to follow.
+            self.end(state)  # None is to follow. If it has been abandoned, this does nothing.
         elif self._take(attempt):
             self._advance(state)
 

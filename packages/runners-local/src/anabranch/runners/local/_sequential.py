@@ -66,8 +66,8 @@ class SequentialTaskRunner(TaskRunner):
         assert turns is not None, "dispatch() refuses work while the runner is not started"
         # Even a sync task may queue behind one that needs the loop.
         run = LocalRun(item, turns.executor.loops(), when_awaited=turns.let_pass)
-        self.admit(run)
         try:
+            self.admit(run)
             when_ready(item, lambda: turns.queue(run), run.end)
             if self.runs_in_place(item):
                 run.join()

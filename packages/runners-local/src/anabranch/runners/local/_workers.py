@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from anabranch.futures import Cancelled, Crashed, Future
@@ -97,8 +97,8 @@ class WorkerThreads:
         """Have every thread end when it is through with what it is doing."""
         with self._lock:
             self._closed = True
-            while self._asleep:
-                self._asleep.pop().wake()
+            for worker in self._asleep:
+                worker.wake()
 
     def leaving(self) -> list[threading.Thread]:
         """Return the threads that are about to end: all but those stuck in an abandoned run."""
@@ -131,6 +131,7 @@ class WorkerThreads:
                     worker.sleep()
                 finally:
                     lock.acquire()
+                self._asleep.remove(worker)
         finally:
             lock.release()
 
@@ -230,21 +231,28 @@ class WorkerThreads:
             return
         if len(self._workers) - len(self._asleep) - self._blocked >= self._max_workers:
             return
+        # Ctrl-C may come at any step, so the thread is called before anyone counts on it; and it
+        # takes itself off the list of those asleep.
         if self._asleep:
-            self._coming = self._asleep.pop()
-            self._coming.wake()
+            worker = self._asleep[-1]
+            worker.wake()
+            self._coming = worker
         else:
-            self._start()
+            self._coming = self._start()
 
-    def _start(self) -> None:
+    def _start(self) -> _Worker | None:
         self._started += 1
-        self._coming = worker = _Worker(self, f"{self._name}-{self._started}")
-        self._workers.add(worker)
+        worker = _Worker(self, f"{self._name}-{self._started}")
         try:
+            self._workers.add(worker)
             start_thread(worker.thread)
-        except RuntimeError:  # The machine has no more. Those that there are do without it.
-            self._workers.discard(worker)
-            self._coming = None
+        except BaseException as error:  # Ctrl-C, or
+            if worker.thread.ident is None:
+                self._workers.discard(worker)
+            if not isinstance(error, RuntimeError):
+                raise
+            return None  # the machine has no more. Those that there are do without it.
+        return worker
 
 
 class _Worker(BlockingSection):
@@ -270,7 +278,8 @@ class _Worker(BlockingSection):
 
     def wake(self) -> None:
         """Let the thread go on that sleeps, or is just about to."""
-        self._bell.release()
+        with suppress(RuntimeError):  # It has been called already.
+            self._bell.release()
 
     def _work(self) -> None:
         set_blocking_section(self)
