@@ -367,7 +367,7 @@ def test_a_state_shows_what_it_was_made_of() -> None:
     state = Completed(1, message="well", timestamp=moment)
     assert repr(state) == f"Completed(message='well', timestamp={moment!r}, value=1)"
     error = ValueError("broken")
-    failed = Failed(error, timestamp=moment)
+    failed: Failed[int] = Failed(error, timestamp=moment)
     assert repr(failed) == (
         f"Failed(message=None, timestamp={moment!r}, exception={error!r}, returned=None)"
     )
