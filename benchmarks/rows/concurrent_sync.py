@@ -8,26 +8,14 @@ from functools import partial
 import anyio.to_thread
 import trio
 
-from anabranch.flows import flow
 from benchmarks import threads
 from benchmarks.logs import add_ours
 from benchmarks.model import OURS, Row, Sample, Stage, Target
-from benchmarks.noops import noop, noop_task
+from benchmarks.noops import noop, submit_tasks
 from benchmarks.peers import parsl
 from benchmarks.timing import since
 
 NURSERY = "nursery + to_thread"
-
-
-@flow
-def submit_tasks(count: int) -> Sample:
-    """Submit so many tasks, then read the results."""
-    noop_task.submit().result()
-    start = time.perf_counter()
-    futures = [noop_task.submit() for _ in range(count)]
-    for future in futures:
-        future.result()
-    return since(start, count)
 
 
 async def start_in_nursery(count: int) -> Sample:

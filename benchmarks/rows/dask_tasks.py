@@ -10,7 +10,7 @@ from anabranch.flows import flow
 from benchmarks.clusters import alone, dask_runner, open_dask
 from benchmarks.logs import add_ours
 from benchmarks.model import OURS, Row, Sample, Stage, Target
-from benchmarks.noops import noop, noop_task, same, same_task
+from benchmarks.noops import noop, same, same_task, submit_tasks
 from benchmarks.timing import since
 
 if TYPE_CHECKING:
@@ -19,17 +19,6 @@ if TYPE_CHECKING:
 BARE_SUBMIT = "Client.submit + gather"
 BARE_MAP = "Client.map + gather"
 WORKERS = 2
-
-
-@flow
-def submit_tasks(count: int) -> Sample:
-    """Submit so many tasks, then read the results."""
-    noop_task.submit().result()
-    start = time.perf_counter()
-    futures = [noop_task.submit() for _ in range(count)]
-    for future in futures:
-        future.result()
-    return since(start, count)
 
 
 @flow

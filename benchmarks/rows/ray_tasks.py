@@ -5,25 +5,13 @@ from __future__ import annotations
 import time
 from functools import partial
 
-from anabranch.flows import flow
 from benchmarks.clusters import open_ray
 from benchmarks.logs import add_ours
 from benchmarks.model import OURS, Row, Sample, Stage, Target
-from benchmarks.noops import noop, noop_task
+from benchmarks.noops import noop, submit_tasks
 from benchmarks.timing import since
 
 BARE = ".remote() + ray.get"
-
-
-@flow
-def submit_tasks(count: int) -> Sample:
-    """Submit so many tasks, then read the results."""
-    noop_task.submit().result()
-    start = time.perf_counter()
-    futures = [noop_task.submit() for _ in range(count)]
-    for future in futures:
-        future.result()
-    return since(start, count)
 
 
 def submit_bare(count: int) -> Sample:
