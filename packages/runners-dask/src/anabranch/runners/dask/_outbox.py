@@ -109,12 +109,15 @@ class Outbox:
         native = self._distributed.Future(key, self._client)
         annotations, context = self._dask.get_annotations(), contextvars.copy_context()
         letter = _Letter(run, native, parcel, annotations, context)
-        with self._lock:
-            self._waiting.append(letter)
-            is_due = self._is_flush_due
-        if not is_due:  # Two do no harm; none would, if Ctrl-C came in between.
-            self._client.loop.add_callback(self._flush_soon)
-            self._is_flush_due = True
+        try:
+            with self._lock:
+                self._waiting.append(letter)
+                is_due, self._is_flush_due = self._is_flush_due, True
+            if not is_due:
+                self._client.loop.add_callback(self._flush_soon)
+        except BaseException:  # Ctrl-C. Two flushes do no harm; none at all would.
+            self._is_flush_due = False
+            raise
         return native
 
     def flush(self) -> None:
