@@ -12,13 +12,13 @@ import attrs
 
 #: What every script begins with. `say("x")` prints a line at once, in one write.
 HEAD = """
-import sys, threading, time
+import os, sys, threading, time
 import anyio
 from anabranch.flows import ConcurrentTaskRunner, SequentialTaskRunner, flow, task
 
 def say(text):
-    sys.stdout.write(text + "\\n")
-    sys.stdout.flush()
+    # Not by sys.stdout: an abandoned thread would keep its lock, and the interpreter end by a fault.
+    os.write(1, (text + "\\n").encode())
 
 @task
 def block():
