@@ -17,7 +17,7 @@ import anyio
 from anabranch.flows import ConcurrentTaskRunner, SequentialTaskRunner, flow, task
 
 def say(text):
-    # Not by sys.stdout: an abandoned thread would keep its lock, and the interpreter end by a fault.
+    # Not by sys.stdout: an abandoned thread would keep its lock, and the interpreter ends badly.
     os.write(1, (text + "\\n").encode())
 
 @task
