@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast, final
 
-from anabranch.flows._logging import log_flow_run, log_task_run, task_runs_logger
+from anabranch.flows._logging import log_flow_run, log_task_run
 from anabranch.flows._subflow_run import SubflowRun
 from anabranch.futures import (
     Cancelled,
@@ -63,9 +63,6 @@ class Accounts:
     def child_ended(self, child: Future[object]) -> None:
         """Take note of a submitted run that has ended."""
         state = child.final_state()
-        if type(state) is Completed and not isinstance(child, SubflowRun):  # As most do.
-            self.note_end(child.task_run, state)
-            return
         if child.was_disowned() and isinstance(state, Cancelled):
             self.note_no_loss(child.task_run, state)
             return
@@ -87,8 +84,7 @@ class Accounts:
         """
         is_kept = self._count(state)
         level = logging.INFO if type(state) is Completed else logging.ERROR
-        if task_runs_logger.isEnabledFor(level):
-            log_task_run(run, self.flow.flow_run, "Finished in state %s", state, level=level)
+        log_task_run(run, self.flow.flow_run, "Finished in state %s", state, level=level)
         return is_kept
 
     def note_no_loss(self, run: TaskRun, state: Cancelled) -> None:

@@ -33,8 +33,9 @@ def emit(
         fields: What the record has besides.
     """
     if logging.getLogRecordFactory() is not logging.LogRecord:  # The user's own.
+        path, line, function = _LOGGED_FROM
         record = logger.makeRecord(
-            logger.name, level, *_LOGGED_FROM[:2], message, args, None, _LOGGED_FROM[2], fields
+            logger.name, level, path, line, message, args, None, function, fields
         )
     else:
         record = logging.LogRecord.__new__(logging.LogRecord)

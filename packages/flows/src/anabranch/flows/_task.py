@@ -169,7 +169,6 @@ class BaseTask(Mappable[P, R_co]):
         owner = owner_of(scope)
         run = self._new_run(owner, args, kwargs)
         hooks = self._hooks
-        is_simple = hooks is None and self._retry is NO_RETRIES
         hook_thread = HOOKS_OUTSIDE_FLOWS if owner is None else owner.hooks
         item: WorkItem[R_co] = make_item(  # By position, which takes half the time.
             self._function_to_ship(),
@@ -182,7 +181,7 @@ class BaseTask(Mappable[P, R_co]):
             self._options.get("backend") or scope.runner.backend,
             self._retry,
             self._time_limit,
-            None if is_simple else self._listener(scope, hook_thread),
+            self._listener(scope, hook_thread),
         )
         runs_here = scope.runner.runs_in_place(item)
         if owner is not None and flow_runs_logger.isEnabledFor(logging.INFO):
