@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 
 import anyio
@@ -70,8 +71,8 @@ def hold(ticket: Ticket) -> str:
 @task
 async def listen(ticket: Ticket, ended: Ticket) -> None:
     """Announce oneself and wait for ever; announce the end."""
-    await anyio.to_thread.run_sync(ticket.wait, abandon_on_cancel=True)
-    try:
+    try:  # From here on: it may be cancelled before it has seen that the gate is open.
+        await anyio.to_thread.run_sync(ticket.wait, abandon_on_cancel=True)
         await anyio.sleep_forever()
     finally:
         ended.wait()
@@ -129,6 +130,8 @@ def test_it_joins(runner: TaskRunner) -> None:
 
 def test_fail_fast_cancels_what_is_pending(runner: TaskRunner, gate: Gate, start: Gate) -> None:
     """Runs that wait for others, and for a place, never start; Dask's threads are waited for."""
+    is_known_to_run = threading.Event()
+    hold_and_tell = hold.with_options(on_running=lambda *_: is_known_to_run.set())
 
     @flow(task_runner=runner)
     def body() -> list[str]:
@@ -136,10 +139,11 @@ def test_fail_fast_cancels_what_is_pending(runner: TaskRunner, gate: Gate, start
         with pytest.raises(LookupError, match="boom"), branch(fail_fast=True):  # noqa: PT012
             failing = fail_after.submit(start.ticket)
             start.await_arrival()
-            futures.extend(hold.map([gate.ticket] * 4))
+            futures.extend(hold_and_tell.map([gate.ticket] * 4))
             gate.await_arrival()  # There is a place for one of them, and soon for another.
             behind = add.submit(1, wait_for=[failing])
             if runner.name == "dask":
+                assert is_known_to_run.wait(20)  # What is not known to run is cancelled at once.
                 behind.add_done_callback(lambda _: gate.open())
             start.open()
         assert isinstance(failing.exception(), LookupError)

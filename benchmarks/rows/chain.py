@@ -59,15 +59,16 @@ def chain_calls(count: int) -> Sample:
     """Chain so many calls in a thread pool, none of them known before the one before has ended."""
     done: Future[int] = Future()
 
-    def go_on(left: int, upstream: Future[int]) -> None:
+    def call(value: int, left: int) -> None:
+        value = same(value)
         if left:
-            pool.submit(same, upstream.result()).add_done_callback(partial(go_on, left - 1))
+            pool.submit(call, value, left - 1)
         else:
-            done.set_result(upstream.result())
+            done.set_result(value)
 
     with threads.opened_pool() as pool:
         start = time.perf_counter()
-        pool.submit(same, 0).add_done_callback(partial(go_on, count - 1))
+        pool.submit(call, 0, count - 1)
         done.result()
         return since(start, count)
 

@@ -27,7 +27,7 @@ from anabranch.flows import (
     TaskRunner,
     UpstreamFailed,
 )
-from anabranch.futures import ConcurrencyType, RunContext, WorkItem
+from anabranch.futures import ConcurrencyType, WorkItem
 from anabranch.futures.runner import NO_RETRIES, RunScope, current_scope, run_item, running_loop
 
 R = TypeVar("R")
@@ -209,7 +209,7 @@ class ForgetsWhoRuns(BentTaskRunner):
         return around(item, lambda value: value, lambda: current_scope.set(_NOBODY))
 
 
-_NOBODY = RunScope(RunContext())
+_NOBODY = RunScope()
 
 
 class DropsArguments(BentTaskRunner):
@@ -312,7 +312,7 @@ class NothingToSubmitTo(BentTaskRunner):
 def _forget_runner() -> None:
     scope = current_scope.get()
     if scope is not None:
-        current_scope.set(RunScope(scope.context, None, scope.owner))
+        current_scope.set(RunScope(scope.flow_run, scope.task_run, owner=scope.owner))
 
 
 class IsInNoOtherProcess(BentTaskRunner):

@@ -465,7 +465,7 @@ class TestLeavingNothing:
                     add.submit(add(1))
             scope = current_scope.get()
             assert scope is not None
-            return len(scope._nested), len(scope.children())
+            return len(scope._inside()), len(scope.children())
 
         assert body() == (0, 0)
 

@@ -12,7 +12,6 @@ import pytest
 from anabranch.futures import (
     Completed,
     Future,
-    RunContext,
     TaskRun,
     WouldDeadlockError,
     as_completed,
@@ -248,7 +247,7 @@ def test_another_scope_tells_the_runs_again(section: Looking) -> None:
     in_flight = filled(AsTheyEnd, runs)
     in_flight.join()
     in_flight.pop()
-    token = current_scope.set(RunScope(RunContext()))
+    token = current_scope.set(RunScope())
     try:
         in_flight.join()
     finally:

@@ -211,7 +211,7 @@ def test_a_running_function_knows_where_it_is() -> None:
 def test_a_run_reports_to_the_account_of_its_submitter() -> None:
     """The owner of the submitter's scope is the owner of the run's."""
     accounts = Accounts()
-    token = current_scope.set(RunScope(RunContext(FLOW), owner=accounts))
+    token = current_scope.set(RunScope(FLOW, owner=accounts))
     try:
         state = run_item(item_of(lambda: scope_here().owner))
     finally:
@@ -413,7 +413,7 @@ def test_plain_arguments_are_not_copied() -> None:
 
 def test_a_scope_joins_children_that_come_while_it_joins() -> None:
     """A run submitted while the scope waits for another is joined as well."""
-    scope = RunScope(RunContext())
+    scope = RunScope()
     late = EndingWhenAwaited("late")
 
     class Submitting(EndingWhenAwaited):
@@ -429,7 +429,7 @@ def test_a_scope_joins_children_that_come_while_it_joins() -> None:
 
 def test_a_scope_forgets_children_that_have_ended() -> None:
     """A scope keeps no run that has ended, so that it does not grow."""
-    scope = RunScope(RunContext())
+    scope = RunScope()
     child, done = FakeRun(), completed(1)
     scope.adopt(child)
     scope.adopt(done)
@@ -442,7 +442,7 @@ def test_a_scope_tells_its_owner_of_each_end_once() -> None:
     """The owner hears of every child once, before the scope ends."""
     accounts = Accounts()
     early, late = FakeRun("early"), EndingWhenAwaited("late")
-    with RunScope(RunContext(), owner=accounts) as scope:
+    with RunScope(owner=accounts) as scope:
         scope.adopt(early)
         scope.adopt(late)
         early.set_final(Completed(1))
@@ -459,7 +459,7 @@ def test_leaving_a_scope_by_an_exception_cancels_and_joins() -> None:
         stubborn.set_final(Completed(1))
 
     threading.Thread(target=give_in).start()
-    scope = RunScope(RunContext())
+    scope = RunScope()
     scope.adopt(obedient)
     scope.adopt(stubborn)
     with pytest.raises(LookupError, match="boom") as caught, scope:
@@ -472,7 +472,7 @@ def test_leaving_a_scope_by_an_exception_cancels_and_joins() -> None:
 def test_cancelling_a_scope_asks_every_child() -> None:
     """Cancel reaches all children that have not ended."""
     children = [FakeRun(str(number)) for number in range(3)]
-    scope = RunScope(RunContext())
+    scope = RunScope()
     for child in children:
         scope.adopt(child)
     scope.cancel()
@@ -490,7 +490,7 @@ async def test_an_async_scope_is_left_by_an_exception() -> None:
         child.set_final(Completed(1))
 
     threading.Thread(target=give_in).start()
-    scope = RunScope(RunContext())
+    scope = RunScope()
     scope.adopt(child)
     with pytest.raises(LookupError, match="boom") as caught:
         async with scope:
@@ -506,7 +506,7 @@ async def test_an_async_scope_joins_even_if_it_is_cancelled_in_its_body() -> Non
     async with anyio.create_task_group() as group:
 
         async def body() -> None:
-            async with RunScope(RunContext()) as scope:
+            async with RunScope() as scope:
                 scope.adopt(child)
                 await anyio.sleep_forever()
 
@@ -527,7 +527,7 @@ async def test_an_async_scope_joins_even_if_it_is_cancelled_while_it_joins() -> 
     async with anyio.create_task_group() as group:
 
         async def body() -> None:
-            async with RunScope(RunContext()) as scope:
+            async with RunScope() as scope:
                 scope.adopt(child)
 
         group.start_soon(body)
@@ -547,7 +547,7 @@ def test_a_scope_whose_join_is_interrupted_cancels_its_children() -> None:
             super().park(timeout)
 
     child = Interrupted()
-    with pytest.raises(KeyboardInterrupt), RunScope(RunContext()) as scope:
+    with pytest.raises(KeyboardInterrupt), RunScope() as scope:
         scope.adopt(child)
     assert child.cancelled.is_set()
     assert child.done()

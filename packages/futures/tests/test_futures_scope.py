@@ -17,7 +17,6 @@ from anabranch.futures import (
     Future,
     NotSubmittableError,
     RetryPolicy,
-    RunContext,
     State,
     TaskRun,
     TaskRunner,
@@ -66,7 +65,7 @@ def fail() -> Never:
 
 def nested() -> tuple[RunScope, RunScope]:
     """Return a scope, and one inside it."""
-    outer, inner = RunScope(RunContext()), RunScope(RunContext())
+    outer, inner = RunScope(), RunScope()
     outer.nest(inner)
     return outer, inner
 
@@ -107,7 +106,7 @@ def test_cancelling_reaches_those_inside() -> None:
     inner.adopt(run)
     outer.cancel()
     assert run.was_cancelled
-    late = RunScope(RunContext())
+    late = RunScope()
     outer.nest(late)
     assert late.is_cancelled
 
@@ -124,8 +123,8 @@ def test_a_scope_that_was_left_is_let_go() -> None:
 def test_stopping_does_without_what_cannot_be_stopped() -> None:
     """Runs that cannot be stopped are over and counted; for those that will stop one waits."""
     runner = Runner()
-    outer = RunScope(RunContext(), runner)
-    inner = RunScope(RunContext(), runner)
+    outer = RunScope(runner=runner)
+    inner = RunScope(runner=runner)
     outer.nest(inner)
     stuck, stopping = Run("a", Cancellation.CANNOT_STOP), Run("b", Cancellation.WILL_STOP)
     deep = Run("c", Cancellation.CANNOT_STOP)
@@ -146,7 +145,7 @@ def test_stopping_leaves_alone_what_has_just_ended() -> None:
             return Cancellation.CANNOT_STOP
 
     runner = Runner()
-    scope = RunScope(RunContext(), runner)
+    scope = RunScope(runner=runner)
     run = Ending()
     scope.adopt(run)
     scope.stop("Time is up.")
@@ -156,7 +155,7 @@ def test_stopping_leaves_alone_what_has_just_ended() -> None:
 
 def test_a_deadline_holds_for_what_is_inside() -> None:
     """Code inside a scope with a deadline is under it as well."""
-    outer, inner = RunScope(RunContext()), RunScope(RunContext())
+    outer, inner = RunScope(), RunScope()
     outer.has_deadline = True
     outer.nest(inner)
     assert inner.has_deadline
@@ -207,7 +206,7 @@ def test_a_wait_that_would_never_end() -> None:
             raise WouldDeadlockError("this loop has to run it")
 
     run = Unreachable(answer=Cancellation.WILL_STOP)
-    with pytest.raises(WouldDeadlockError, match="this loop"), RunScope(RunContext()) as scope:
+    with pytest.raises(WouldDeadlockError, match="this loop"), RunScope() as scope:
         scope.adopt(run)
     assert isinstance(run.state, Cancelled)
 
@@ -219,7 +218,7 @@ async def test_an_error_comes_out_of_a_cancelled_join() -> None:
     run = Run(answer=Cancellation.CANNOT_STOP)
     with anyio.CancelScope() as around:
         with pytest.raises(ValueError, match="mine"):  # noqa: PT012
-            async with RunScope(RunContext()) as scope:
+            async with RunScope() as scope:
                 scope.adopt(run)
                 around.cancel()
                 raise ValueError("mine")
@@ -254,7 +253,7 @@ def test_a_scope_that_is_cancelled_wakes_what_rests_in_it(how: str) -> None:
 @pytest.mark.anyio
 async def test_a_scope_that_is_cancelled_wakes_async_rests() -> None:
     """A rest in an event loop is over when the scope is cancelled, or was before."""
-    scope = RunScope(RunContext())
+    scope = RunScope()
     async with anyio.create_task_group() as group:
         group.start_soon(scope.rest_async, 3600)
         await anyio.wait_all_tasks_blocked()

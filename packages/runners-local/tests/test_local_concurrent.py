@@ -25,15 +25,17 @@ from anabranch.futures import (
     TaskRun,
     TaskRunner,
     UpstreamFailed,
+    WorkItem,
     as_completed,
     gather,
     lift,
     wait,
 )
-from anabranch.futures.runner import current_scope
+from anabranch.futures.runner import NO_LOOPS, current_scope, make_item
 from anabranch.futures.testing import Gate, Ticket
 from anabranch.runners.local import ConcurrentTaskRunner
 from anabranch.runners.local._run import LocalRun
+from anabranch.runners.local._workers import WorkerThreads
 
 R = TypeVar("R")
 
@@ -592,3 +594,36 @@ def test_a_long_chain_of_runs_that_fail_one_by_another() -> None:
         assert isinstance(state, UpstreamFailed)
         assert isinstance(state.cause, LookupError)
         assert len(str(state)) < 500
+
+
+def test_whoever_submits_waits_for_no_other_thread() -> None:
+    """A run is queued while another thread changes the pool, which then sees to the run."""
+    with ConcurrentTaskRunner() as runner:
+        assert runner._executor is not None
+        with runner._executor.threads._changing():
+            submitted: list[Future[int]] = []
+            thread = threading.Thread(target=lambda: submitted.append(runner.submit(sum, (3, 4))))
+            thread.start()
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+        assert outcome(submitted[0]) == 7
+
+
+def test_a_run_that_is_queued_as_the_pool_closes_ends() -> None:
+    """If nobody is left to take a run, closing the pool ends it."""
+    pool = WorkerThreads(refuse, 1, "pool", on_exit=lambda: None)
+    item: WorkItem[int] = make_item(sum, ((3, 4),), {}, task_run=TaskRun("1", "run", "task"))
+    run = LocalRun(item, NO_LOOPS)
+    with pool._lock:  # Somebody holds it, and has looked for the last time.
+        thread = threading.Thread(target=pool.put, args=(run,))
+        thread.start()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+    assert not run.done()
+    pool.close()
+    assert isinstance(run.state, Cancelled)
+
+
+def refuse(run: LocalRun[object]) -> None:
+    """Execute nothing."""
+    raise AssertionError(f"{run!r} is not to be executed")

@@ -35,6 +35,8 @@ R = TypeVar("R")
 #: What decides how a flow that returns it ends.
 Outcome: TypeAlias = Future[object] | State[object]
 
+_FINISHED: Final = "Finished in state %s"
+
 #: How many failures a flow run keeps for its final state; the others are only counted.
 KEPT_FAILURES: Final = 10
 
@@ -63,7 +65,7 @@ class Accounts:
     def child_ended(self, child: Future[object]) -> None:
         """Take note of a submitted run that has ended."""
         state = child.final_state()
-        if child.was_disowned() and isinstance(state, Cancelled):
+        if type(state) is Cancelled and child.was_disowned():
             self.note_no_loss(child.task_run, state)
             return
         if isinstance(child, SubflowRun):
@@ -82,24 +84,28 @@ class Accounts:
         Returns:
             Whether it is among the failures that are kept.
         """
-        is_kept = self._count(state)
-        level = logging.INFO if type(state) is Completed else logging.ERROR
-        log_task_run(run, self.flow.flow_run, "Finished in state %s", state, level=level)
+        if type(state) is Completed:  # As with most.
+            self._completed.add()
+            log_task_run(run, self.flow.flow_run, _FINISHED, state)
+            return False
+        is_kept = self._count_failure(state)
+        log_task_run(run, self.flow.flow_run, _FINISHED, state, level=logging.ERROR)
         return is_kept
 
     def note_no_loss(self, run: TaskRun, state: Cancelled) -> None:
         """Log the end of a run that ended as it was meant to, and does not count."""
-        log_task_run(run, self.flow.flow_run, "Finished in state %s", state)
+        log_task_run(run, self.flow.flow_run, _FINISHED, state)
 
     def note_subflow_end(self, state: State[object]) -> None:
         """Count a subflow run that has ended; it has logged that itself."""
-        self._count(state)
-
-    def _count(self, state: State[object]) -> bool:
-        """Count a run that has ended; returns whether it is among the failures that are kept."""
         if type(state) is Completed:
             self._completed.add()
-            return False
+        else:
+            self._count_failure(state)
+
+    def _count_failure(self, state: State[object]) -> bool:
+        """Count a run that did not complete; returns whether it is among those that are kept."""
+        assert type(state) is not Completed, "those that completed are counted elsewhere"
         with self._lock:
             self._failed_ends[state.type] += 1
             if isinstance(state, UpstreamFailed):

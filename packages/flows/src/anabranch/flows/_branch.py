@@ -308,7 +308,14 @@ class _BranchScope(RunScope):
     def __init__(self, parent: RunScope, branch: Branch, *, is_async: bool) -> None:
         around = accounts_of(parent)
         self._accounts = None if around is None else BranchAccounts(around)
-        super().__init__(parent.context, parent.runner, self._accounts, is_async=is_async)
+        super().__init__(
+            parent.flow_run,
+            parent.task_run,
+            parent.attempt,
+            parent.runner,
+            self._accounts,
+            is_async=is_async,
+        )
         self.call = parent.call
         self._branch = branch
         self._has_failed = False
@@ -320,7 +327,7 @@ class _BranchScope(RunScope):
 
     def release(self, run: Future[object]) -> None:
         super().release(run)
-        if self._has_failed and not self._is_cancelled:  # Out here, where no lock is held.
+        if self._has_failed and not self.is_cancelled:  # Out here, where no lock is held.
             self.cancel()
 
     def cancel(self) -> None:

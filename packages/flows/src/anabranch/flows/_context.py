@@ -57,8 +57,8 @@ class CurrentTaskRun:
     def attempt(self) -> int:
         """Counts the attempts of the run from 1; 0 where no task runs."""
         scope = current_scope.get()
-        has_run = scope is not None and scope.context.task_run is not None
-        return scope.context.attempt if scope is not None and has_run else 0
+        has_run = scope is not None and scope.task_run is not None
+        return scope.attempt if scope is not None and has_run else 0
 
     @property
     def parameters(self) -> Mapping[str, object]:
@@ -110,7 +110,7 @@ class CurrentFlowRun:
         """Counts the attempts of the flow run from 1; 0 outside any flow."""
         active = _active()
         if active is not None:
-            return active.scope.context.attempt
+            return active.scope.attempt
         return 1 if self else 0
 
     @property
@@ -131,12 +131,12 @@ flow_run: Final = CurrentFlowRun()
 
 def _task_run() -> TaskRun | None:
     scope = current_scope.get()
-    return None if scope is None else scope.context.task_run
+    return None if scope is None else scope.task_run
 
 
 def _flow_run() -> FlowRun | None:
     scope = current_scope.get()
-    return None if scope is None else scope.context.flow_run
+    return None if scope is None else scope.flow_run
 
 
 def _active() -> ActiveFlowRun | None:

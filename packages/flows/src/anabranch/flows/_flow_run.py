@@ -22,7 +22,6 @@ from anabranch.futures import (
     Failed,
     FlowRun,
     Retrying,
-    RunContext,
     State,
     TaskRunner,
 )
@@ -62,7 +61,7 @@ class ActiveFlowRun:
         self.runner = runner
         self._is_async: Final = is_async
         # Around the scopes of all attempts. What surrounds the run cancels it by this.
-        self._whole: Final = RunScope(RunContext(self.flow_run))
+        self._whole: Final = RunScope(self.flow_run)
         self.accounts = Accounts(self)
         self.scope = self._new_scope(attempt=1)
         self.hooks: Final = HookThread(self.flow_run, self.scope, runner.backend)
@@ -78,8 +77,9 @@ class ActiveFlowRun:
         self._counters: Final[dict[str, itertools.count[int]]] = {}
 
     def _new_scope(self, attempt: int) -> RunScope:
-        context = RunContext(self.flow_run, attempt=attempt)
-        return RunScope(context, self.runner, self.accounts, is_async=self._is_async)
+        return RunScope(
+            self.flow_run, None, attempt, self.runner, self.accounts, is_async=self._is_async
+        )
 
     # ------------------------------------------------------------------ attempts
 

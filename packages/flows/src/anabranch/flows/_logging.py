@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Final, TextIO, final
 
 from anabranch.flows._records import emit
@@ -24,7 +24,7 @@ _installing: Final = threading.Lock()
 def log_flow_run(run: FlowRun, message: str, *args: object, level: int = logging.INFO) -> None:
     """Log a line about a flow run."""
     if flow_runs_logger.isEnabledFor(level):
-        emit(flow_runs_logger, level, message, args, fields_of(None, run))
+        emit(flow_runs_logger, level, message, args, _flow_fields(run))
 
 
 def log_task_run(
@@ -55,13 +55,7 @@ def log_run(
 
 def fields_of(task_run: TaskRun | None, flow_run: FlowRun | None) -> dict[str, object]:
     """Return what records about a run carry: its names and ids, and those of its flow run."""
-    fields: dict[str, object] = {}
-    if flow_run is not None:
-        name = flow_run.name
-        fields["run_label"] = f"Flow run {name!r}"
-        fields["flow_run_id"] = flow_run.id
-        fields["flow_run_name"] = name
-        fields["flow_name"] = flow_run.flow_name
+    fields = {} if flow_run is None else dict(_flow_fields(flow_run))
     if task_run is not None:
         name = task_run.name
         fields["run_label"] = f"Task run {name!r}"
@@ -69,6 +63,31 @@ def fields_of(task_run: TaskRun | None, flow_run: FlowRun | None) -> dict[str, o
         fields["task_run_name"] = name
         fields["task_name"] = task_run.task_name
     return fields
+
+
+@final
+class _FlowFields:
+    """Returns what records about a flow run carry, made anew only for another one than the last."""
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last: tuple[FlowRun | None, Mapping[str, object]] = (None, {})
+
+    def __call__(self, run: FlowRun) -> Mapping[str, object]:
+        last, fields = self._last
+        if last is not run:
+            fields = {
+                "run_label": f"Flow run {run.name!r}",
+                "flow_run_id": run.id,
+                "flow_run_name": run.name,
+                "flow_name": run.flow_name,
+            }
+            self._last = (run, fields)
+        return fields
+
+
+_flow_fields: Final = _FlowFields()
 
 
 @final

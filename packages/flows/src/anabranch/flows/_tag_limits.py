@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 import attrs
 
 from anabranch.flows._places import Limit, PlaceRequest, Places, Rank, tell
-from anabranch.futures import Completed, Future, TaskRun, WorkItem, WouldDeadlockError
+from anabranch.futures import Completed, Future, TaskRun, TaskRunner, WorkItem, WouldDeadlockError
 from anabranch.futures.runner import (
     current_lease,
     current_scope,
@@ -145,40 +145,37 @@ def _limits_for(tags: frozenset[str]) -> frozenset[Limit]:
 
 def _own_rank() -> Rank:
     scope = current_scope.get()
-    is_nested = scope is not None and scope.context.task_run is not None
+    is_nested = scope is not None and scope.task_run is not None
     return Rank.NESTED if is_nested else Rank.NEW
 
 
 # ---------------------------------------------------------------------------- runs
 
 
-def submit_within_limits(
-    item: WorkItem[R], dispatch: Callable[[WorkItem[R]], Future[R]], *, runs_in_place: bool
-) -> Future[R]:
+def submit_within_limits(item: WorkItem[R], runner: TaskRunner) -> Future[R]:
     """Submit a run that starts when it has its places, and gives them back when it has ended.
 
     Args:
         item: What to run.
-        dispatch: Submits it.
-        runs_in_place: Whether it is executed before that returns: then the run that is calling
-            waits for it.
+        runner: Where to submit it.
     """
     lease = current_lease.get()
     if lease is None and not item.task_run.tags:  # As with most.
-        return dispatch(item)
-    # In an event loop only what can have its places at once runs in place. To wait for one's own
-    # afterwards would block the loop, which those that have got them may need.
-    if runs_in_place and lease is not None and not in_task():
+        return runner.dispatch(item)
+    # The run that is calling waits for one that is executed here and now. But in an event loop only
+    # what can have its places at once runs in place: to wait for one's own afterwards would block
+    # the loop, which those that have got them may need.
+    if lease is not None and not in_task() and runner.runs_in_place(item):
         with lent(lease):
-            return _submit(item, dispatch)
-    return _submit(item, dispatch)
+            return _submit(item, runner)
+    return _submit(item, runner)
 
 
-def _submit(item: WorkItem[R], dispatch: Callable[[WorkItem[R]], Future[R]]) -> Future[R]:
+def _submit(item: WorkItem[R], runner: TaskRunner) -> Future[R]:
     run = item.task_run
     limits = _limits_for(run.tags) if run.tags else None
     if not limits:
-        return dispatch(item)
+        return runner.dispatch(item)
     places = Places(run, limits)
     assert item.variables is not None, "items are made with the context variables"
     item.variables.run(current_lease.set, places)
@@ -194,7 +191,7 @@ def _submit(item: WorkItem[R], dispatch: Callable[[WorkItem[R]], Future[R]]) -> 
     if not request.done():
         item = attrs.evolve(item, tolerated=(*item.tolerated, request))
     try:
-        future = dispatch(item)
+        future = runner.dispatch(item)
     except BaseException:  # There is no run.
         places.close()
         raise

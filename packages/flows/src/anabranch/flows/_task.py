@@ -22,7 +22,7 @@ from typing import (
 )
 
 from anabranch.flows._accounts import accounts_of
-from anabranch.flows._flow_run import ActiveFlowRun, owner_of
+from anabranch.flows._flow_run import ActiveFlowRun
 from anabranch.flows._hooks import HOOKS_OUTSIDE_FLOWS, Hooks, HookThread
 from anabranch.flows._logging import flow_runs_logger, log_flow_run, log_task_run
 from anabranch.flows._mappable import Mappable
@@ -113,6 +113,7 @@ class BaseTask(Mappable[P, R_co]):
         self._logging_prints: TaskFunction | None = None
         self._retry: Final = retry_policy(f"Task {self.name!r}", options)
         self._time_limit: Final = time_limit(f"Task {self.name!r}", options)
+        self._backend: Final = options.get("backend")
         self._hooks: Final = Hooks.of(options)
         self._namer: Final = (
             None
@@ -166,29 +167,31 @@ class BaseTask(Mappable[P, R_co]):
         scope = current_scope.get()
         if scope is None or scope.runner is None:
             raise self._not_submittable(scope)
-        owner = owner_of(scope)
+        runner, accounts = scope.runner, accounts_of(scope)
+        owner = None if accounts is None else accounts.flow
         run = self._new_run(owner, args, kwargs)
         hooks = self._hooks
         hook_thread = HOOKS_OUTSIDE_FLOWS if owner is None else owner.hooks
+        has_listener = hooks is not None or self._retry is not NO_RETRIES
         item: WorkItem[R_co] = make_item(  # By position, which takes half the time.
             self._function_to_ship(),
             args,
             kwargs or _NO_KWARGS,
             run,
             self._is_async,
-            scope.context.flow_run,
+            scope.flow_run,
             (*self._after, *wait_for),
-            self._options.get("backend") or scope.runner.backend,
+            self._backend or runner.backend,
             self._retry,
             self._time_limit,
-            self._listener(scope, hook_thread),
+            self._listener(scope, hook_thread) if has_listener else None,
         )
-        runs_here = scope.runner.runs_in_place(item)
         if owner is not None and flow_runs_logger.isEnabledFor(logging.INFO):
             # Said before it is done: by then the run may have ended, and its last line be written.
+            runs_here = runner.runs_in_place(item)
             message = EXECUTING if runs_here else "Submitted task run %r for execution."
             log_flow_run(owner.flow_run, message, run.name)
-        future = submit_within_limits(item, scope.runner.dispatch, runs_in_place=runs_here)
+        future = submit_within_limits(item, runner)
         if hooks is not None:
             hooks.follow(self, future, hook_thread)
         return future
@@ -198,7 +201,7 @@ class BaseTask(Mappable[P, R_co]):
         tell_hooks = None if self._hooks is None else self._hooks.listener(self, hook_thread)
         if self._retry is NO_RETRIES:
             return tell_hooks
-        flow_run = None if scope is None else scope.context.flow_run
+        flow_run = None if scope is None else scope.flow_run
 
         def listen(run: TaskRun, state: Running | Retrying) -> None:
             _log_retry(run, flow_run, state)
@@ -209,7 +212,7 @@ class BaseTask(Mappable[P, R_co]):
 
     def _function_to_ship(self) -> TaskFunction:
         """Return the function, told of what it would inherit from around it in this process."""
-        if self._shipped.log_prints is not None or not prints_are_logged.get():
+        if not prints_are_logged.get() or self._shipped.log_prints is not None:
             return self._shipped
         if self._logging_prints is None:
             self._logging_prints = self._shipped.logging_prints()
@@ -278,7 +281,7 @@ class BaseTask(Mappable[P, R_co]):
             kwargs,
             task_run=run,
             is_async=self._is_async,
-            flow_run=None if scope is None else scope.context.flow_run,
+            flow_run=None if scope is None else scope.flow_run,
             wait_for=self._after,
             retry=self._retry,
             time_limit=self._time_limit,

@@ -121,7 +121,7 @@ def _finished(function: TaskFunction, returned: object) -> object:
 
 def _refuse(function: TaskFunction, returned: str, advice: str) -> Never:
     scope = current_scope.get()
-    run = None if scope is None else scope.context.task_run
+    run = None if scope is None else scope.task_run
     name = function_name(function.func) if run is None else run.task_name
     raise TypeError(
         f"Task {name!r} returned {returned}, which nothing would run: its function is an ordinary "

@@ -90,11 +90,20 @@ _NOTHING_FOUND = Scan()
 
 def scan_call(args: tuple[object, ...], kwargs: Mapping[str, object]) -> Scan:
     """Search the arguments of a call for futures, at any depth."""
-    # Most are found to be plain by one look at each.
-    for value in args:
-        if type(value) not in _ATOMS:
-            return scan((*args, *kwargs.values()))
-    return scan(kwargs.values()) if kwargs else _NOTHING_FOUND
+    values = (*args, *kwargs.values()) if kwargs else args
+    if not _are_flat(values):
+        return scan(values)
+    upstreams = dict.fromkeys([each for each in values if isinstance(each, Future)])
+    return Scan(tuple(upstreams), is_plain=False) if upstreams else _NOTHING_FOUND
+
+
+def _are_flat(values: Iterable[object]) -> bool:
+    """Whether values are plain or futures, as most are: one look at each is enough."""
+    for value in values:
+        kind = type(value)
+        if kind not in _ATOMS and (kind is FutureList or not isinstance(value, Future)):
+            return False
+    return True
 
 
 def scan(values: Iterable[object]) -> Scan:
@@ -210,6 +219,14 @@ def substitute(
         value_of: Gives what replaces a future.
         failure_of: Gives what replaces a future marked with `allow_failure`.
     """
+    if _are_flat(args) and _are_flat(kwargs.values()):
+        return (
+            tuple([value_of(each) if isinstance(each, Future) else each for each in args]),
+            {
+                name: value_of(each) if isinstance(each, Future) else each
+                for name, each in kwargs.items()
+            },
+        )
 
     def replace(value: object) -> object:
         match value:

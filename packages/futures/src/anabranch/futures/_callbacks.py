@@ -59,9 +59,9 @@ def call_all(future: Future[object], callbacks: list[Callback]) -> None:
     """
     pending = _thread.draining
     if pending is not None:
-        pending.extend((callback, future) for callback in callbacks)
+        pending.extend([(callback, future) for callback in callbacks])
         return
-    _thread.draining = pending = deque((callback, future) for callback in callbacks)
+    _thread.draining = pending = deque([(callback, future) for callback in callbacks])
     try:
         while pending:
             call(*pending.popleft())

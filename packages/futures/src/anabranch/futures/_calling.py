@@ -10,7 +10,7 @@ from anabranch.futures._future import Future
 from anabranch.futures._scope import RunScope, current_scope
 from anabranch.futures._states import FINAL_STATES, Completed, Crashed, Failed, State, describe
 from anabranch.futures._timers import held_clock
-from anabranch.futures._work import RunContext, TaskRun
+from anabranch.futures._work import TaskRun
 
 R = TypeVar("R")
 
@@ -34,10 +34,9 @@ def call_here(
         surrounding: The current scope.
     """
     if surrounding is None:
-        scope = RunScope(RunContext(None, task_run, 1))
+        scope = RunScope(None, task_run)
     else:
-        context = RunContext(surrounding.context.flow_run, task_run, 1)
-        scope = RunScope(context, surrounding.runner, surrounding.owner)
+        scope = RunScope(surrounding.flow_run, task_run, 1, surrounding.runner, surrounding.owner)
     if current_clock.get() is SYSTEM_CLOCK:
         return call_inside(surrounding, scope, function, args, kwargs)
     with held_clock():
@@ -69,13 +68,20 @@ def call_in(
 ) -> State[Any]:
     """Call a sync function in a scope; returns the state that came of it."""
     token = current_scope.set(scope)
+    scope.call = (function, args, kwargs)
     try:
-        with scope:
-            scope.call = (function, args, kwargs)
+        # Not `with scope`, which takes as long as calling a short function.
+        try:
             returned = function(*args, **kwargs)
             if isinstance(returned, Future):
                 returned.join()
                 returned = returned.final_state()
+            has_work = scope.has_work()
+        except BaseException as error:
+            scope.leave(error)
+            raise
+        if has_work:
+            scope.leave(None)
         return state_of_returned(returned)
     except BaseException as error:  # However a run ends is data for whoever waits for it.
         return state_of_error(error)

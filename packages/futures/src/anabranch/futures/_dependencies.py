@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import itertools
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -62,18 +62,18 @@ def when_ready(
     if not missing:
         execute()
         return
-    lock = threading.Lock()
-    count = len(missing)
+    upstreams = frozenset(item.upstreams)
+    number = itertools.count(1).__next__  # One of many threads gets each.
+    last = len(missing)
 
-    def ended(_: Future[object]) -> None:
-        nonlocal count
-        with lock:
-            count -= 1
-            is_last = count == 0
-        if (failure := upstream_failure(item)) is not None:
+    def ended(future: Future[object]) -> None:
+        is_last = number() == last
+        if future in upstreams and (failure := failure_behind(future)) is not None:
             fail(failure)
         elif is_last:
-            execute()
+            # Another may have failed just now, and not have come to say so.
+            failure = upstream_failure(item)
+            execute() if failure is None else fail(failure)
 
     for future in missing:
         future.add_done_callback(ended)

@@ -6,17 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Final,
-    Generic,
-    Literal,
-    Never,
-    TypeVar,
-    cast,
-    overload,
-)
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Never, TypeVar, overload
 
 import anyio
 import anyio.to_thread
@@ -30,7 +20,7 @@ from anabranch.futures._blocking import (
 from anabranch.futures._callbacks import Callback, Keeper, call, call_all, release_from
 from anabranch.futures._cancellation import Cancellation
 from anabranch.futures._exceptions import NotFinishedError, WouldDeadlockError
-from anabranch.futures._locks import shared_lock
+from anabranch.futures._locks import SharedLocks
 from anabranch.futures._parking import park_task, park_thread
 from anabranch.futures._states import Completed, Pending, Retrying, Running
 
@@ -42,6 +32,8 @@ R_co = TypeVar("R_co", covariant=True)
 
 _logger = logging.getLogger("anabranch.futures")
 
+# What is done under one is short, and takes no other lock.
+_locks: Final = SharedLocks()
 
 #: What a run needs that can go on by itself.
 NO_LOOPS: Final[frozenset[int]] = frozenset()
@@ -113,7 +105,7 @@ class Future(Generic[R_co]):
         self._observed = False
         self._disowned = False
         self._loops = loops
-        self._lock = shared_lock()
+        self._lock = _locks.take()
 
     def done(self) -> bool:
         """Whether the run has ended."""
@@ -216,10 +208,11 @@ class Future(Generic[R_co]):
             WouldDeadlockError: This thread runs an event loop that the run needs.
             BaseException: What the run failed with.
         """
-        state = self.wait(timeout)
+        self.observe()
+        state = self._state or self.join(timeout)
         if state is None:
             raise TimeoutError(f"Run {self.task_run.name!r} has not ended after {timeout} s")
-        return state.result(raise_on_failure=raise_on_failure)
+        return state.result(raise_on_failure)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Block this thread until the run has ended, and return what it failed with, if it did.
@@ -464,19 +457,19 @@ class Future(Generic[R_co]):
         Returns:
             Whether this call ended the run.
         """
-        return self._end(state, even_if_running=True)
+        return self._end(state, True)
 
     def set_final_unless_running(self, state: State[object]) -> bool:
         """For runners: `set_final`, if no attempt is being made right now."""
-        return self._end(state, even_if_running=False)
+        return self._end(state, False)
 
-    def _end(self, state: State[object], *, even_if_running: bool) -> bool:
+    def _end(self, state: State[object], even_if_running: bool, /) -> bool:
         callbacks: list[Callback] | None = None
         try:
             with self._lock:
                 if self._state is not None or (not even_if_running and self.is_running()):
                     return False
-                self._state = cast("State[R_co]", state)
+                self._state = state  # type: ignore[assignment]  # A cast would be a call.
                 if self._retrying is not None and self._running_since is not None:
                     before = Running(timestamp=self._running_since)
                     self._earlier = (*self._earlier, before, self._retrying)
@@ -485,7 +478,8 @@ class Future(Generic[R_co]):
                 keepers, self._keepers = self._keepers, ()
             self._listener = None
             self._loops = NO_LOOPS
-            release_from(keepers, self)
+            if keepers:
+                release_from(keepers, self)
         finally:  # Ctrl-C may have come: those who wait are woken all the same.
             if callbacks is not None:
                 call_all(self, callbacks)

@@ -38,7 +38,7 @@ from anabranch.futures._states import (
 )
 from anabranch.futures._time_limits import TimeLimiter, limit_by_thread, limited_async
 from anabranch.futures._timers import held_clock, sleep, sleep_async
-from anabranch.futures._work import FlowRun, RunContext, TaskRun, WorkItem
+from anabranch.futures._work import FlowRun, TaskRun, WorkItem
 
 if TYPE_CHECKING:
     from anabranch.futures._runner import TaskRunner
@@ -382,9 +382,14 @@ async def _attempt_async(
 def attempt_scope(item: WorkItem[R], attempt: Attempt, runner: TaskRunner | None) -> RunScope:
     """Return the scope for one attempt of an item, below the current one."""
     parent = current_scope.get()  # The submitter's, in the same process; else there is none.
-    context = RunContext(item.flow_run, item.task_run, attempt.number)
-    owner = None if parent is None else parent.owner
-    return RunScope(context, runner, owner, is_async=item.is_async)
+    return RunScope(
+        item.flow_run,
+        item.task_run,
+        attempt.number,
+        runner,
+        None if parent is None else parent.owner,
+        is_async=item.is_async,
+    )
 
 
 def timed_out(run: TaskRun | FlowRun, seconds: float) -> TimedOut:

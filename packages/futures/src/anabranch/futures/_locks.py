@@ -12,8 +12,14 @@ _COUNT: Final = 64
 
 
 @final
-class _SharedLocks:
-    """Lends the same few locks again and again."""
+class SharedLocks:
+    """Lends the same few locks again and again.
+
+    A lock of its own costs each thing some 90 bytes, and more time than all else in it.
+
+    Attributes:
+        take: Returns one, which others share.
+    """
 
     def __init__(self) -> None:
         self._renew()
@@ -25,12 +31,4 @@ class _SharedLocks:
     def _renew(self) -> None:
         # Re-entrant: while one is held, the garbage collector may run code that comes to another
         # thing with the same lock.
-        self._locks = itertools.cycle([threading.RLock() for _ in range(_COUNT)])
-
-    def __call__(self) -> threading.RLock:
-        return next(self._locks)
-
-
-#: Returns a lock that is shared with others. A lock of its own costs each thing some 90 bytes, and
-#: more time than all else in it. What is done under it is short, and takes no other lock.
-shared_lock: Final = _SharedLocks()
+        self.take = itertools.cycle([threading.RLock() for _ in range(_COUNT)]).__next__

@@ -89,7 +89,8 @@ def mark_library(backend: Backend | None) -> None:
     Code that runs with the context variables of an async task may run in another loop, or in none;
     but that variable is where sniffio, and so anyio, look first.
     """
-    library = getattr(sys.modules.get("sniffio"), "current_async_library_cvar", None)
+    sniffio = sys.modules.get("sniffio")
+    library = None if sniffio is None else getattr(sniffio, "current_async_library_cvar", None)
     if library is not None and library.get() != backend:
         library.set(backend)
 

@@ -408,9 +408,10 @@ class TaskRunner(abc.ABC):
         around = self.around_submit
         future: Future[R] = submit(item) if around is None else around(item, submit)
         self._submitted.add()
-        self.admit(future)
-        if scope is not None and scope.runner is self:
-            scope.cancel_if_late(future)
+        if future.admitted_by is not self._token:
+            self.admit(future)
+        if scope is not None and (scope.is_cancelled or scope.ended) and scope.runner is self:
+            future.cancel()  # The scope has been cancelled or left just now.
         return future
 
     def admit(self, future: Future[object]) -> None:
@@ -419,8 +420,6 @@ class TaskRunner(abc.ABC):
         `dispatch` does so with what `_submit` returns; but Ctrl-C may come in between, and leave a
         run behind that nobody knows of, and nobody ends. Or it may end, and nobody is told.
         """
-        if future.admitted_by is self._token:
-            return
         future.admitted_by = self._token
         self._unfinished[future] = None
         scope = current_scope.get()

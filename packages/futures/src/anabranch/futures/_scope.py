@@ -16,20 +16,24 @@ from anabranch.futures._cancellation import Cancellation
 from anabranch.futures._clock import SYSTEM_CLOCK, current_clock
 from anabranch.futures._exceptions import WouldDeadlockError
 from anabranch.futures._future import Future
+from anabranch.futures._locks import SharedLocks
 from anabranch.futures._states import Cancelled
-from anabranch.futures._work import TaskRun
+from anabranch.futures._work import RunContext, TaskRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from anabranch.futures._runner import TaskRunner
-    from anabranch.futures._work import RunContext
+    from anabranch.futures._work import FlowRun
 
 
 _GRACE: Final = 0.5
 
 # Held while a scope gets what few scopes need.
 _making: Final = threading.Lock()
+
+# Held while the owner of a scope takes note of an end, and takes locks of its own.
+_locks: Final = SharedLocks()
 
 #: What is waited for between two attempts. It never comes: a test's clock knows how to count waits.
 REST: Final = TaskRun("", "the end of a delay", "delay")
@@ -68,7 +72,9 @@ class RunScope:
     directly in its caller's. To join, to cancel or to stop a scope is to do so to those inside it.
 
     Attributes:
-        context: Which run this is the scope of.
+        flow_run: The flow run that all of this belongs to; None if there is none.
+        task_run: The task run that this is the scope of; None in a flow's own body.
+        attempt: Which attempt of the run this is the scope of, counted from 1.
         runner: Where work submitted in this scope goes; None where that is nowhere.
         owner: Whoever keeps account of the runs in this scope and below, such as a flow run. It is
             told of each child once, when it has ended and before the scope ends.
@@ -77,52 +83,64 @@ class RunScope:
         has_deadline: Whether the code that is running may have to go on before a run has ended that
             it waits for. If so, no thread that waits here may execute that run itself.
         ended: Why nothing can be submitted here any more; None while it can.
+        is_cancelled: Whether what is submitted here is cancelled at once.
     """
 
     __slots__ = (
         "_children",
-        "_is_cancelled",
         "_keepers",
-        "_lock",
         "_nested",
         "_rests",
+        "attempt",
         "call",
-        "context",
         "ended",
+        "flow_run",
         "has_deadline",
         "is_async",
+        "is_cancelled",
         "owner",
         "runner",
+        "task_run",
     )
 
     def __init__(
         self,
-        context: RunContext,
+        flow_run: FlowRun | None = None,
+        task_run: TaskRun | None = None,
+        attempt: int = 1,
         runner: TaskRunner | None = None,
         owner: ScopeOwner | None = None,
         *,
         is_async: bool = False,
     ) -> None:
-        self.context = context
+        self.flow_run = flow_run
+        self.task_run = task_run
+        self.attempt = attempt
         self.runner = runner
         self.owner = owner
         self.is_async = is_async
         self.call: FunctionCall | None = None
         self.has_deadline = False
         self.ended: str | None = None
-        self._is_cancelled = False
-        self._nested: dict[RunScope, None] = {}
+        self.is_cancelled = False
+        # Most runs have none of these, so each is made when the first one comes.
+        self._nested: dict[RunScope, None] | None = None
         self._rests: dict[Future[None], None] | None = None
-        self._children: dict[Future[object], None] = {}
-        # These only from the first child on.
-        self._lock: threading.RLock | None = None
-        self._keepers: tuple[Keeper, ...] | None = None
+        # Each with what is held while the scope is told of its end.
+        self._children: dict[Future[object], threading.RLock] | None = None
+        self._keepers: tuple[Keeper, ...] = ()
+
+    @property
+    def context(self) -> RunContext:
+        """Which run this is the scope of, as it travels."""
+        return RunContext(self.flow_run, self.task_run, self.attempt)
 
     def adopt(self, future: Future[object]) -> None:
         """Make a run a child of this scope until it ends."""
         self.expect(future)
         future.keep((self,))
-        self.cancel_if_late(future)
+        if self.is_cancelled or self.ended is not None:  # Just now.
+            future.cancel()
 
     def expect(self, future: Future[object]) -> tuple[Keeper, ...]:
         """Make a run a child of this scope.
@@ -130,32 +148,30 @@ class RunScope:
         Returns:
             Who is to be told when it has ended: the scope's runner, if there is one, and the scope.
         """
-        if self._keepers is None:  # As for most runs, which submit nothing.
+        children = self._children
+        if children is None:
             with _making:
-                self._lock = threading.RLock() if self._lock is None else self._lock
                 self._keepers = (self,) if self.runner is None else (self.runner, self)
-        self._children[future] = None
+                children = self._children = {} if self._children is None else self._children
+        children[future] = _locks.take()
         return self._keepers
-
-    def cancel_if_late(self, future: Future[object]) -> None:
-        """Cancel a new child if the scope was cancelled or left at that moment.
-
-        Only just then: the runner takes nothing for a scope that is cancelled or has ended.
-        """
-        if self._is_cancelled or self.ended is not None:
-            future.cancel()
 
     def release(self, run: Future[object]) -> None:
         """Let go of a child that has ended."""
-        lock = self._lock
-        assert lock is not None, "there is one from the first child on"
+        children = self._children
+        lock = None if children is None else children.get(run)
+        if children is None or lock is None:
+            return
         # The end of a run and the join that waited for it race to this. The lock makes the loser
         # wait until the winner has told of the end: a flow that has joined its runs has also
-        # counted them.
+        # counted them. It is no lock of the scope: at one, the threads of a pool would stop each
+        # other at each run.
         with lock:
-            if run in self._children:
-                del self._children[run]
-                self.child_ended(run)
+            if run in children:
+                try:
+                    self.child_ended(run)
+                finally:
+                    del children[run]
 
     def child_ended(self, child: Future[object]) -> None:
         """Take note of a child that has ended; for scopes of other kinds to extend.
@@ -166,8 +182,8 @@ class RunScope:
             self.owner.child_ended(child)
 
     def children(self) -> list[Future[object]]:
-        """Return the runs submitted in this scope that have not ended."""
-        return list(self._children)
+        """Return the runs submitted in this scope whose ends have not been taken note of."""
+        return list(self._children or ())
 
     # ------------------------------------------------------------------ scopes inside this one
 
@@ -175,13 +191,18 @@ class RunScope:
         """Surround what is about to run in a scope inside this one."""
         if self.has_deadline:
             scope.has_deadline = True
-        self._nested[scope] = None
-        if self._is_cancelled:
+        nested = self._nested
+        if nested is None:
+            with _making:
+                nested = self._nested = {} if self._nested is None else self._nested
+        nested[scope] = None
+        if self.is_cancelled:
             scope.cancel()
 
     def unnest(self, scope: RunScope) -> None:
         """Let go of a scope inside this one that has been left."""
-        self._nested.pop(scope, None)
+        if self._nested is not None:
+            self._nested.pop(scope, None)
 
     def end(self, reason: str) -> None:
         """Take nothing more, here and inside: this scope has been left.
@@ -190,32 +211,36 @@ class RunScope:
             reason: What those are told who submit something all the same, as a sentence.
         """
         self.ended = reason
-        for scope in list(self._nested):  # Threads may be in there that outlive this scope.
+        for scope in self._inside():  # Threads may be in there that outlive this scope.
             scope.end(reason)
+
+    def _inside(self) -> list[RunScope]:
+        return list(self._nested or ())
 
     # ------------------------------------------------------------------ joining
 
-    def _has_work(self) -> bool:
+    def has_work(self) -> bool:
+        """Whether anything that was submitted here, or in a scope inside this one, goes on."""
         if self._children:
             return True
-        return bool(self._nested) and any(scope._has_work() for scope in list(self._nested))
+        return bool(self._nested) and any(scope.has_work() for scope in self._inside())
 
     def join(self) -> None:
         """Block until every run submitted in this scope has ended."""
-        while self._has_work():
+        while self.has_work():
             for child in self.children():
                 child.join()
                 self.release(child)
-            for scope in list(self._nested):
+            for scope in self._inside():
                 scope.join()
 
     async def join_async(self) -> None:
         """Wait until every run submitted in this scope has ended."""
-        while self._has_work():
+        while self.has_work():
             for child in self.children():
                 await child.join_async()
                 self.release(child)
-            for scope in list(self._nested):
+            for scope in self._inside():
                 await scope.join_async()
 
     def __enter__(self) -> Self:
@@ -227,8 +252,10 @@ class RunScope:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is None and not (self._children or self._nested):
-            return  # As most are.
+        self.leave(error)
+
+    def leave(self, error: BaseException | None) -> None:
+        """Join the children, or cancel them first if there is an error: what leaving a scope is."""
         if error is not None:
             self.cancel()
         try:
@@ -252,7 +279,7 @@ class RunScope:
     ) -> None:
         if error is not None:
             self.cancel()
-        if not self._has_work():
+        if not self.has_work():
             return  # What follows costs more than most runs.
         try:
             if error is None or isinstance(error, Exception):
@@ -284,7 +311,7 @@ class RunScope:
                 child.join(max(0.0, deadline - time.monotonic()))
             except WouldDeadlockError:  # It runs in this thread's own event loop.
                 continue
-        for scope in list(self._nested):
+        for scope in self._inside():
             scope._join_until(deadline)
 
     async def join_or_abandon_async(self) -> None:
@@ -298,7 +325,7 @@ class RunScope:
             for child in self.children():
                 self._abandon(child, _NOT_STOPPED)
                 self.release(child)
-        for scope in list(self._nested):
+        for scope in self._inside():
             scope._abandon_rest()
 
     def _abandon(self, child: Future[object], message: str) -> None:
@@ -307,15 +334,10 @@ class RunScope:
 
     # ------------------------------------------------------------------ cancelling
 
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether what is submitted here is cancelled at once."""
-        return self._is_cancelled
-
     def cancel(self) -> None:
         """Ask for every run submitted in this scope to be stopped, now and from now on."""
         self._mark_cancelled()
-        for scope in reversed(list(self._nested)):
+        for scope in reversed(self._inside()):
             scope.cancel()
         # The last first: cancelled before what it depends on, each is told of its own end.
         for child in reversed(self.children()):
@@ -328,14 +350,14 @@ class RunScope:
             message: Of the state that those end in.
         """
         self._mark_cancelled()
-        for scope in reversed(list(self._nested)):
+        for scope in reversed(self._inside()):
             scope.stop(message)
         for child in reversed(self.children()):
             if child.cancel() is Cancellation.CANNOT_STOP:
                 self._abandon(child, message)
 
     def _mark_cancelled(self) -> None:
-        self._is_cancelled = True
+        self.is_cancelled = True
         for rest in list(self._rests or ()):
             rest.set_final(Cancelled())
 
@@ -359,7 +381,7 @@ class RunScope:
         with _making:
             rests = self._rests = {} if self._rests is None else self._rests
         rests[rest] = None
-        if self._is_cancelled:
+        if self.is_cancelled:
             rest.set_final(Cancelled())
         try:
             yield rest

@@ -45,7 +45,9 @@ class _RunIds:
 
     def id_of(self, serial: int) -> str:
         """Return the id that a serial number stands for, in the process that it was given in."""
-        prefix = next(prefix for first, prefix in reversed(self._prefixes) if serial >= first)
+        first, prefix = self._prefixes[-1]
+        if serial < first:  # It was given before a fork.
+            prefix = next(prefix for first, prefix in reversed(self._prefixes) if serial >= first)
         return f"{prefix}{serial:012x}"
 
 

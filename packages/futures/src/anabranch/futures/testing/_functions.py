@@ -228,7 +228,7 @@ def tell_attempt(tally: Tally) -> list[int]:
 
 def _attempt() -> int:
     scope = current_scope.get()
-    return 0 if scope is None else scope.context.attempt
+    return 0 if scope is None else scope.attempt
 
 
 def note_and_fail(tally: Tally) -> int:

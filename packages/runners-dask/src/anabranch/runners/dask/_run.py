@@ -314,9 +314,9 @@ class DaskRun(Future[R_co]):
             message = f"What had to be done for it here failed: {describe(error)}"
             self.set_final(crashed(self.task_run, message, error))
 
-    def _end(self, state: State[object], *, even_if_running: bool) -> bool:
+    def _end(self, state: State[object], even_if_running: bool, /) -> bool:
         try:
-            return super()._end(state, even_if_running=even_if_running)
+            return super()._end(state, even_if_running)
         finally:  # Also if Ctrl-C comes while the callbacks are called.
             if self.done():
                 self._let_go()

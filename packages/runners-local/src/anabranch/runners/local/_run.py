@@ -155,7 +155,7 @@ class LocalRun(Future[R_co]):
         if scope is None:
             return True
         is_own = self.executor is None or self.executor.runner is scope.runner
-        return is_own and scope.context.task_run is None
+        return is_own and scope.task_run is None
 
     # ------------------------------------------------------------------ attempts
 
@@ -177,9 +177,10 @@ class LocalRun(Future[R_co]):
             # attempt.
             if self._is_waiting or self.item is None or not self._begin():
                 return None
-            if self._attempt is None:
-                self._attempt = self._first_attempt(item)
             attempt = self._attempt
+            if attempt is None:
+                attempt = only_attempt(item) or self._begin_lifecycle(item)
+                self._attempt = attempt
         if self._listener is not None:
             self._tell_running()
         if item.is_async and (hold := self._hold) is not None and self.executor is not None:
@@ -192,13 +193,10 @@ class LocalRun(Future[R_co]):
             self._timer = self._clock.call_later(attempt.time_limit, expire)
         return attempt
 
-    def _first_attempt(self, item: WorkItem[object]) -> Attempt:
-        attempt = only_attempt(item)
-        if attempt is None:
-            self._steps = lifecycle_of(item)
-            command = next(self._steps)
-            assert isinstance(command, Attempt), "a lifecycle begins with an attempt"
-            attempt = command
+    def _begin_lifecycle(self, item: WorkItem[object]) -> Attempt:
+        self._steps = lifecycle_of(item)
+        attempt = next(self._steps)
+        assert isinstance(attempt, Attempt), "a lifecycle begins with an attempt"
         return attempt
 
     def enter(self, attempt: Attempt, scope: RunScope) -> None:
@@ -318,11 +316,11 @@ class LocalRun(Future[R_co]):
         # In this order: what waits for the run takes hold of a test's clock before it lets go, and
         # finds nothing left of the work.
         hold = self._let_go()
-        is_first = self.set_final(state)
-        # Another thread may have queued the run meanwhile, in vain.
-        for each in (hold, self._hold):
-            if each is not None:
-                each.end()
+        is_first = self._end(state, True)
+        if hold is not None:
+            hold.end()
+        if self._hold is not None:  # Another thread has queued the run meanwhile, in vain.
+            self._hold.end()
         return is_first
 
     def _let_go(self) -> Hold | None:

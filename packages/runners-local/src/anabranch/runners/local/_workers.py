@@ -63,8 +63,10 @@ class WorkerThreads:
         # to find that the few before it have done the work.
         self._coming: _Worker | None = None
         self._blocked = 0
-        # Threads that are at a run, or wait in one, and have not been given up.
+        # Threads that are at a run, or wait in one, and have not been given up. Beyond a number,
+        # only those runs are begun that running ones have submitted or wait for.
         self._engaged = 0
+        self._most_engaged = max_workers + _MOST_WAITING
         self._closed = False
         # What running ones have submitted or wait for goes before new ones, or they would pile up.
         self._nested: deque[LocalRun[object]] = deque()
@@ -73,32 +75,29 @@ class WorkerThreads:
     def put(self, run: LocalRun[object]) -> None:
         """Queue a run that is ready to be executed."""
         scope = current_scope.get()
-        is_nested = scope is not None and scope.context.task_run is not None
-        with self._lock:
-            run.is_queued = True
-            (self._nested if is_nested or run.is_wanted else self._fresh).append(run)
+        is_nested = scope is not None and scope.task_run is not None
+        run.is_queued = True  # First: whoever hastens it meanwhile sees that, or is seen here.
+        (self._nested if is_nested or run.is_wanted else self._fresh).append(run)
+        if self._coming is None:
             self._call_if_needed()
-            is_closed, is_hopeless = self._closed, not self._workers
-        if is_closed:
+        if self._closed:
             run.end(Cancelled(message=RUNNER_HAS_ENDED))
-        elif is_hopeless:
-            run.end(Crashed(message="The machine has no thread left to make the run in."))
 
     def hasten(self, run: LocalRun[object]) -> None:
         """Let a run go before new ones, for a running one waits for it."""
-        with self._lock:
-            run.is_wanted = True
-            if run.is_queued:
-                # Whoever comes to it by its old place finds it taken.
-                self._nested.append(run)
-                self._call_if_needed()
+        run.is_wanted = True
+        if run.is_queued:
+            # Whoever comes to it by its old place finds it taken.
+            self._nested.append(run)
+            self._call_if_needed()
 
     def close(self) -> None:
         """Have every thread end when it is through with what it is doing."""
+        self._closed = True
         with self._lock:
-            self._closed = True
             for worker in self._asleep:
                 worker.wake()
+        self._end_if_nobody_is_left()
 
     def leaving(self) -> list[threading.Thread]:
         """Return the threads that are about to end: all but those stuck in an abandoned run."""
@@ -111,41 +110,39 @@ class WorkerThreads:
 
     def take(self, worker: _Worker) -> LocalRun[object] | None:
         """Wait for a run and return it; None if there is nothing more to do for this thread."""
-        lock = self._lock
-        lock.acquire()  # Not by `with`, which takes twice as long; no signal comes in here.
-        try:
-            while True:
+        if worker.is_engaged and not self._has_surplus():  # It comes from a run.
+            run = self._next(self._engaged - 1)
+            if run is not None:
+                if self._coming is None:
+                    self._call_if_needed()
+                return run
+        while True:
+            with self._changing():
                 if self._coming is worker:
                     self._coming = None
-                run = None if self._has_surplus() else self._next(worker)
+                if worker in self._asleep:
+                    self._asleep.remove(worker)
+                others = self._engaged - worker.is_engaged
+                run = None if self._has_surplus() else self._next(others)
                 if run is not None:
                     self._engage(worker)
-                    self._call_if_needed()
                     return run
                 self._disengage(worker)
                 if self._closed or self._has_surplus():
                     return None
                 self._asleep.append(worker)
-                lock.release()
-                try:
-                    worker.sleep()
-                finally:
-                    lock.acquire()
-                self._asleep.remove(worker)
-        finally:
-            lock.release()
+            worker.sleep()
 
-    def _next(self, worker: _Worker) -> LocalRun[object] | None:
-        if self._nested:
-            return self._nested.popleft()
-        if self._fresh and self._may_begin(but_for=worker):
-            return self._fresh.popleft()
+    def _next(self, engaged: int) -> LocalRun[object] | None:
+        """Take a run, for a thread besides which so many are engaged."""
+        try:
+            if self._nested:
+                return self._nested.popleft()
+            if self._fresh and engaged < self._most_engaged:
+                return self._fresh.popleft()
+        except IndexError:  # Another thread has been faster.
+            pass
         return None
-
-    def _may_begin(self, *, but_for: _Worker | None = None) -> bool:
-        """Whether a run may be begun that no running one has submitted or waits for."""
-        engaged = self._engaged - (but_for is not None and but_for.is_engaged)
-        return engaged < self._max_workers + _MOST_WAITING
 
     def _engage(self, worker: _Worker) -> None:
         if not worker.is_engaged:
@@ -163,21 +160,20 @@ class WorkerThreads:
 
     def leave(self, worker: _Worker) -> None:
         """Let a thread go."""
-        with self._lock:
+        with self._changing():
             self._workers.discard(worker)
-            # It may have been counted on to take a run that was queued meanwhile.
-            self._call_if_needed()
+        self._end_if_nobody_is_left()
         self._on_exit()
 
     @contextmanager
     def lent_place(self, worker: _Worker) -> Iterator[None]:
         """Let another thread take a worker's place for as long as that one waits."""
-        with self._lock:
+        with self._changing():
             self._lend(worker)
         try:
             yield
         finally:
-            with self._lock:
+            with self._changing():
                 self._take_back(worker)
 
     def _lend(self, worker: _Worker) -> None:
@@ -185,7 +181,6 @@ class WorkerThreads:
         worker.lendings += 1
         if worker.lendings == 1:
             self._blocked += 1
-        self._call_if_needed()  # If not for the place, then since it may begin a new run.
 
     def _take_back(self, worker: _Worker) -> None:
         worker.lendings -= 1
@@ -200,7 +195,7 @@ class WorkerThreads:
         finally:
             worker.runs.pop()
             if worker.given_up:
-                with self._lock:
+                with self._changing():
                     if run in worker.given_up:
                         worker.given_up.remove(run)
                         self._take_back(worker)
@@ -210,27 +205,82 @@ class WorkerThreads:
     def give_up(self, run: LocalRun[object]) -> None:
         """Let another thread take the place of the one that is at a run, until it comes back."""
         with self._lock:
-            # Others may be stuck in earlier attempts of the same run.
-            at_it = (each for each in self._workers if run in each.runs)
-            worker = next((each for each in at_it if run not in each.given_up), None)
-            if worker is None:
-                return
-            worker.given_up.add(run)
-            if run not in worker.runs:  # It has come back just now, and may not have seen that.
-                worker.given_up.remove(run)
-                return
-            self._disengage(worker)
-            self._lend(worker)
-        self._on_exit()  # Whoever joins the threads is not to wait for this one.
+            is_given_up = self._give_up(run)
+        self._call_if_needed()
+        if is_given_up:
+            self._end_if_nobody_is_left()
+            self._on_exit()  # Whoever joins the threads is not to wait for this one.
+
+    def _give_up(self, run: LocalRun[object]) -> bool:
+        # Others may be stuck in earlier attempts of the same run.
+        at_it = (each for each in self._workers if run in each.runs)
+        worker = next((each for each in at_it if run not in each.given_up), None)
+        if worker is None:
+            return False
+        worker.given_up.add(run)
+        if run not in worker.runs:  # It has come back just now, and may not have seen that.
+            worker.given_up.remove(run)
+            return False
+        self._disengage(worker)
+        self._lend(worker)
+        return True
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Hold the lock for a change; then call a thread, if one is needed by now.
+
+        For the threads of the pool only: in the main thread, Ctrl-C could come in between, and keep
+        the lock held for as long as it is handled.
+        """
+        with self._lock:
+            yield
+        self._call_if_needed()
 
     def _call_if_needed(self) -> None:
         """Wake a thread, or start one, if there is a run for it and none is on its way."""
-        if self._coming is not None or self._closed:
-            return
-        if not (self._nested or (self._fresh and self._may_begin())):
-            return
-        if len(self._workers) - len(self._asleep) - self._blocked >= self._max_workers:
-            return
+        if self._is_one_needed():
+            try:
+                self._call_while_needed()
+            except BaseException:  # Ctrl-C. Others have not looked, for this thread would.
+                self._call_while_needed()
+                raise
+
+    def _call_while_needed(self) -> None:
+        # Whoever holds the lock comes here after letting go of it, so nobody waits for it. Threads
+        # that stop each other at a lock, each holding it until it has the interpreter as well, go
+        # on stopping each other at every run, and change places more often than they do anything.
+        while self._is_one_needed() and not self._lock.locked():
+            with self._lock:
+                is_called = not self._is_one_needed() or self._call()
+                stranded = [] if is_called or self._workers else self._take_all()
+            for run in stranded:
+                run.end(Crashed(message="The machine has no thread left to make the run in."))
+            if not is_called:
+                return  # The machine has no more threads. Those that there are do without.
+
+    def _end_if_nobody_is_left(self) -> None:
+        """End what was queued while the last threads went."""
+        if self._closed and all(worker.is_stuck() for worker in list(self._workers)):
+            for run in self._take_all():
+                run.end(Cancelled(message=RUNNER_HAS_ENDED))
+
+    def _take_all(self) -> list[LocalRun[object]]:
+        taken: list[LocalRun[object]] = []
+        for runs in (self._nested, self._fresh):
+            with suppress(IndexError):
+                while True:
+                    taken.append(runs.popleft())
+        return taken
+
+    def _is_one_needed(self) -> bool:
+        return (
+            self._coming is None
+            and len(self._workers) - len(self._asleep) - self._blocked < self._max_workers
+            and bool(self._nested or (self._fresh and self._engaged < self._most_engaged))
+            and not self._closed
+        )
+
+    def _call(self) -> bool:
         # Ctrl-C may come at any step, so the thread is called before anyone counts on it; and it
         # takes itself off the list of those asleep.
         if self._asleep:
@@ -239,6 +289,7 @@ class WorkerThreads:
             self._coming = worker
         else:
             self._coming = self._start()
+        return self._coming is not None
 
     def _start(self) -> _Worker | None:
         self._started += 1
@@ -251,7 +302,7 @@ class WorkerThreads:
                 self._workers.discard(worker)
             if not isinstance(error, RuntimeError):
                 raise
-            return None  # the machine has no more. Those that there are do without it.
+            return None  # the machine has no more.
         return worker
 
 

@@ -272,10 +272,10 @@ class RayRun(Future[R_co]):
         """Return the history of a run of which it is known only that it was submitted to Ray."""
         return ((Running.__name__, self._latest, None),)
 
-    def _end(self, state: State[object], *, even_if_running: bool) -> bool:
+    def _end(self, state: State[object], even_if_running: bool, /) -> bool:
         outcome_ref = self.outcome_ref
         try:
-            return super()._end(state, even_if_running=even_if_running)
+            return super()._end(state, even_if_running)
         finally:  # Also if Ctrl-C comes while the callbacks are called.
             if self.done():
                 # What goes on in Ray is stopped there.
