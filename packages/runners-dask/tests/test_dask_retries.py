@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,8 @@ from anabranch.futures.runner import (
 from anabranch.futures.testing import Gate, Ticket
 from anabranch.runners.dask import DaskTaskRunner
 from anabranch.runners.dask._cancelling import Canceller
+from anabranch.runners.dask._run import DaskRun
+from anabranch.runners.dask._stopping import stop_of
 
 pytestmark = pytest.mark.slow
 
@@ -410,18 +413,44 @@ def test_dask_cancels_a_run_that_waits_after_a_loss(
 
 @pytest.mark.parametrize("script", ["fr", "dr"])
 def test_dask_does_not_retry_what_was_cancelled_while_it_ran(
-    runner: TaskRunner, tmp_path: Path, script: str
+    cluster: distributed.LocalCluster, runner: TaskRunner, tmp_path: Path, script: str
 ) -> None:
     """A function that was to be cancelled, and could not be, is not tried again."""
     log = tmp_path / "log"
-    with Gate() as gate:
+    with Gate() as gate, distributed.Client(cluster, set_as_default=False) as client:
         future = dispatch(runner, play_at, gate.ticket, log, script, retry=RetryPolicy(3))
         gate.await_arrival()
         until(future.is_running)
         assert future.cancel() is Cancellation.CANNOT_STOP
+        until(lambda: any(client.run(is_to_be_stopped, future.task_run.id).values()))
         gate.open()
         assert isinstance(future.wait(), Cancelled)
     assert executions(log) == [1]
+
+
+def is_to_be_stopped(run_id: str) -> bool:
+    return stop_of(run_id).is_wanted
+
+
+def test_dask_ends_what_was_cancelled_before_its_worker_has_heard_of_it(
+    runner: TaskRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was to be cancelled ends so even if the worker makes another attempt."""
+    monkeypatch.setattr(Canceller, "stop", lambda *_: None)
+    busy = threading.Event()
+    with Gate() as gate:
+        policy = RetryPolicy(1)
+        future = dispatch(runner, play_at, gate.ticket, tmp_path / "log", "fr", retry=policy)
+        gate.await_arrival()
+        until(future.is_running)
+        assert isinstance(future, DaskRun)
+        future._connection.helper.call_soon(busy.wait)  # So it does not come between the attempts.
+        assert future.cancel() is Cancellation.CANNOT_STOP
+        gate.open()
+        assert isinstance(future.wait(), Cancelled)
+    busy.set()
+    names = [state.name for state in future.history]
+    assert names == ["Pending", "Running", "Retrying", "Cancelled"]
 
 
 def test_dask_keeps_the_callbacks_of_runs_out_of_its_loop(

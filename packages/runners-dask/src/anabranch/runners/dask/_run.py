@@ -217,7 +217,7 @@ class DaskRun(Future[R_co]):
         """
         self._value = pickled
         self._attempt = max(self._attempt, 1)
-        self.set_running(max(self._created, time.time() - seconds))
+        self._note_running(max(self._created, time.time() - seconds))
 
     def attempt_begins(self, number: int, worker: str) -> None:
         """Take note that a worker begins with an attempt."""
@@ -226,10 +226,16 @@ class DaskRun(Future[R_co]):
         self._worker = worker
         if number > self._attempt:
             self._attempt = number
-            if self.set_running():
+            if self._note_running():
                 return
-        if self.done() and not self._is_async and isinstance(self.final_state(), Cancelled):
-            self._connection.report_straggler(self, worker)
+            is_late = isinstance(self.final_state(), Cancelled) if self.done() else self._is_unwanted
+            if is_late and not self._is_async:
+                self._connection.report_straggler(self, worker)
+
+    def _note_running(self, since: float | None = None) -> bool:
+        # A run that was to be stopped ends between two attempts, even if its worker has made
+        # another one before it heard of that.
+        return not (self._is_unwanted and self._attempt > 1) and self.set_running(since)
 
     def attempt_failed(self, number: int, message: str, *, was_given_up: bool) -> None:
         """Take note that an attempt has failed on a worker, which will make another."""
@@ -346,6 +352,9 @@ class DaskRun(Future[R_co]):
     def native_ended(self, native: NativeFuture) -> None:
         """Take note that a key has ended, in whatever way."""
         if self.done() or native is not self._native:
+            return
+        self._end_if_unwanted()
+        if self.done():
             return
         name = self.task_run.name
         if native.status == "finished":
