@@ -228,7 +228,9 @@ class DaskRun(Future[R_co]):
             self._attempt = number
             if self._note_running():
                 return
-            is_late = isinstance(self.final_state(), Cancelled) if self.done() else self._is_unwanted
+            is_late = (
+                isinstance(self.final_state(), Cancelled) if self.done() else self._is_unwanted
+            )
             if is_late and not self._is_async:
                 self._connection.report_straggler(self, worker)
 

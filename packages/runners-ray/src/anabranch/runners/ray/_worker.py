@@ -9,9 +9,16 @@ from typing import TypeAlias, cast
 
 from ray import cloudpickle
 
-from anabranch.futures.runner import RunError, Shipment, pickled_if_small, run_shipment
+from anabranch.futures.runner import (
+    RunError,
+    Shipment,
+    default_backend,
+    pickled_if_small,
+    run_shipment,
+)
 from anabranch.runners.ray._alarm import limit_by_alarm
 from anabranch.runners.ray._attempts import AttemptLog, History
+from anabranch.runners.ray._loading import load_backend
 
 #: What is called on a worker: with a parcel, the values for the slots of the shipment in it, and
 #: then the outcomes of the runs that are only waited for. It gives a value and an outcome: what is
@@ -81,6 +88,8 @@ def run_parcel(
     if isinstance(parcel, bytes):
         parcel = cast("tuple[Shipment, int]", pickle.loads(parcel))
     shipment, slots = parcel
+    if shipment.is_async:
+        load_backend(shipment.backend or default_backend())
     dumps = cast("Callable[[object], bytes]", cloudpickle.dumps)
     log = AttemptLog(shipment)
     limiter = partial(limit_by_alarm, give_up=log.give_up)
