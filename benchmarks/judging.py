@@ -8,7 +8,7 @@ from typing import final
 
 import attrs
 
-from benchmarks.model import LOGGED, Measure, Row, Target
+from benchmarks.model import LOGGED, OURS, Measure, Row, Target
 from benchmarks.results import RowResult, Series
 
 #: The contestant that does alone what workers share.
@@ -56,8 +56,11 @@ class Verdict:
 
 def verdicts(row: Row, result: RowResult) -> list[Verdict]:
     """Judge a row by those of its targets whose contestants took part."""
-    logged = [each.contestant for each in result.series if each.measure is Measure.RECORD_TIME]
-    records = [Target(name, measure=Measure.RECORD_TIME, at_most=RECORD_TIME) for name in logged]
+    records = [
+        Target(each.contestant, measure=Measure.RECORD_TIME, at_most=RECORD_TIME)
+        for each in result.series
+        if each.measure is Measure.RECORD_TIME and each.contestant.startswith(OURS)
+    ]
     judged = []
     for target in (*row.targets, *records):
         found = Spread.of(figures(target, result))

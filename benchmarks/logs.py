@@ -1,4 +1,4 @@
-"""Our own log: off, or at its default level into a file."""
+"""Logs: ours, off or at its default level into a file, and the bare standard library's."""
 
 from __future__ import annotations
 
@@ -14,36 +14,39 @@ from benchmarks.model import LOGGED, OURS, Measure, Sample, Stage
 
 _logger = logging.getLogger("anabranch")
 
+#: Writes lines with nothing of ours but their format.
+bare_logger = logging.getLogger("benchmarks.bare")
+
 
 def turn_off() -> None:
     """Have nothing logged in this process."""
     _logger.setLevel(logging.CRITICAL + 1)
     # Without a handler the first flow would turn on the log on standard error.
     _logger.addHandler(logging.NullHandler())
-    _logger.propagate = False
+    _logger.propagate = bare_logger.propagate = False
 
 
 @contextmanager
-def written_to(path: Path) -> Iterator[None]:
+def written_to(path: Path, logger: logging.Logger = _logger) -> Iterator[None]:
     """Write what is logged at the default level to a file."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(RunFormatter())
-    level = _logger.level
-    _logger.addHandler(handler)
-    _logger.setLevel(logging.INFO)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
     try:
         yield
     finally:
-        _logger.setLevel(level)
-        _logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.removeHandler(handler)
         handler.close()
 
 
-def take_logged(take: Callable[[], Sample], units: int) -> Sample:
+def take_logged(take: Callable[[], Sample], units: int, logger: logging.Logger = _logger) -> Sample:
     """Take a sample with the log on; it tells how many records a unit of work took besides."""
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         path = Path(folder, "runs.log")
-        with written_to(path):
+        with written_to(path, logger):
             sample = take()
         with path.open("rb") as file:
             records = sum(1 for _ in file)

@@ -43,10 +43,11 @@ def ratio(value: float) -> str:
 
 def asked(target: Target) -> str:
     """Return what a target asks, such as ``ours / ThreadPoolExecutor``."""
+    if target.measure is Measure.RECORD_TIME:
+        others = "" if target.to is None else f" / to {target.to.removesuffix(LOGGED)}"
+        return f"what a log record adds{others}"
     if target.to is not None:
         return f"{target.of} / {target.to}"
-    if target.measure is Measure.RECORD_TIME:
-        return "what a log record adds"
     return f"{target.of}: {target.measure.value}"
 
 
