@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import sys
 import threading
 from collections.abc import Callable
 
@@ -38,7 +37,6 @@ from anabranch.futures.runner import (
     current_scope,
     make_item,
     pack,
-    pickled_if_small,
     run_shipment,
 )
 
@@ -397,24 +395,3 @@ def test_a_shipment_is_simple_if_any_pickler_will_do() -> None:
     assert not shipment("x" * 100_000).is_simple()
     assert not shipment(1, plain=False).is_simple()
     assert not shipment(1, retry=RetryPolicy(2, condition=lambda _: True)).is_simple()
-
-
-@pytest.mark.parametrize("value", [None, True, -1, 0.5, 10**400, "text", "\ud800", b"x" * 400])
-def test_small_values_are_sent_along(value: object) -> None:
-    """A small value of a plain type is pickled for the way back."""
-    pickled = pickled_if_small(value)
-    assert pickled is not None
-    assert pickle.loads(pickled) == value
-
-
-class Exploding(int):
-    """A number that cannot be pickled."""
-
-    def __reduce__(self) -> str:
-        raise SystemExit
-
-
-@pytest.mark.parametrize("value", [10**2000, "x" * 10_000, [1], (), Exploding(1), sys])
-def test_other_values_stay_where_they_are(value: object) -> None:
-    """What is long is not pickled, nor what takes foreign code to pickle."""
-    assert pickled_if_small(value) is None

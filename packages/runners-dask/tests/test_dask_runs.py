@@ -37,6 +37,8 @@ from anabranch.futures import (
 from anabranch.futures.runner import Shipment, make_item, new_run_id
 from anabranch.futures.testing import Gate, Ticket
 from anabranch.runners.dask import DaskTaskRunner
+from anabranch.runners.dask._fetching import Fetcher
+from anabranch.runners.dask._native import NativeFuture
 from anabranch.runners.dask._parcel import Packer, Parcel
 from anabranch.runners.dask._run import DaskRun
 from anabranch.runners.dask._stopping import stop_runs
@@ -424,6 +426,22 @@ def test_a_small_parcel_travels_in_one_piece() -> None:
     pickled = pickle.dumps(parcel, protocol=5, buffer_callback=buffers.append)
     assert buffers == []
     assert pickle.loads(pickled).shipment == parcel.shipment
+
+
+def test_small_records_come_along(runner: TaskRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading a small record takes no request; what is larger is fetched, and whole as well."""
+    fetched = list[str]()
+    fetch = Fetcher.__call__
+
+    def fetch_and_tell(self: Fetcher, native: NativeFuture) -> object:
+        fetched.append(native.key)
+        return fetch(self, native)
+
+    monkeypatch.setattr(Fetcher, "__call__", fetch_and_tell)
+    assert runner.submit(Record, {"a": [1]}).result() == Record({"a": [1]})
+    assert fetched == []
+    assert runner.submit(Record, "x" * 1_000).result() == Record("x" * 1_000)
+    assert len(fetched) == 1
 
 
 def test_lambdas_and_closures_travel(runner: TaskRunner) -> None:

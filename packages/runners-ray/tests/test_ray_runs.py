@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 
 from anabranch.futures import (
@@ -70,6 +71,14 @@ def zeros(count: int) -> bytes:
 def fail(message: str) -> int:
     """Raise a LookupError."""
     raise LookupError(message)
+
+
+@attrs.frozen
+class Point:
+    """What a task returns, small or not."""
+
+    x: object
+    y: object
 
 
 class StubbornError(Exception):
@@ -385,7 +394,21 @@ def test_the_function_of_a_task_is_shipped_once() -> None:
     assert functions.get(bound, "add")[1] == (bound,)
 
 
-@pytest.mark.parametrize("value", [None, 10**400, 10**2000, 0.5, "text", "x" * 10_000, b"x", [1]])
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        10**400,
+        10**2000,
+        0.5,
+        "text",
+        "x" * 10_000,
+        b"x",
+        [1],
+        Point(1, 2),
+        Point("x" * 10_000, 2),
+    ],
+)
 def test_small_values_come_as_they_are(runner: RayTaskRunner, value: object) -> None:
     """Small values come along with the end of a run, others are fetched; all arrive whole."""
     future = runner.submit(same, value)

@@ -22,6 +22,7 @@ from anabranch.futures._exceptions import RemoteExceptionError
 from anabranch.futures._future import Future
 from anabranch.futures._lifecycle import Progress, run_item, run_item_in_new_loop
 from anabranch.futures._retries import NO_RETRIES, RetryPolicy
+from anabranch.futures._small_values import SHORT, SMALL
 from anabranch.futures._states import (
     Cancelled,
     Completed,
@@ -37,12 +38,7 @@ from anabranch.futures._work import Backend, FlowRun, TaskRun, WorkItem
 
 R = TypeVar("R")
 
-#: What is small by its type, or pickles quickly if it is short.
-_SMALL: Final = frozenset({int, float, bool, type(None)})
-_SHORT: Final = frozenset({str, bytes})
-
-#: What counts as small in a value, in bytes, and what as long in an argument.
-_MAX_LENGTH: Final = 500
+#: What counts as long in an argument, in bytes.
 _LONG: Final = 10_000
 
 
@@ -131,7 +127,7 @@ def _unpack(
 
 def _are_simple(values: Iterable[object]) -> bool:
     return all(
-        type(value) in _SMALL or (type(value) in _SHORT and len(cast("str", value)) <= _LONG)
+        type(value) in SMALL or (type(value) in SHORT and len(cast("str", value)) <= _LONG)
         for value in values
     )
 
@@ -243,19 +239,6 @@ def run_shipment(
     if isinstance(state, Completed):
         return state.value
     raise RunError.of(shipment.task_run, state, dumps)
-
-
-def pickled_if_small(value: object) -> bytes | None:
-    """Return a value pickled, if it is so small that it can be sent along with the run's end.
-
-    It is brought over with no request of its own then, however many there are to be had. None for
-    all that might be large, and for all whose pickling runs foreign code.
-    """
-    kind = type(value)
-    if kind not in _SMALL and (kind not in _SHORT or len(cast("str | bytes", value)) > _MAX_LENGTH):
-        return None
-    pickled = pickle.dumps(value)
-    return pickled if len(pickled) <= _MAX_LENGTH else None  # There are long numbers, too.
 
 
 def _filled(item: WorkItem[R], values: Sequence[object]) -> WorkItem[R]:

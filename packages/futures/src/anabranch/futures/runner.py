@@ -77,7 +77,6 @@ from anabranch.futures._remote import (
     Shipment,
     Slot,
     pack,
-    pickled_if_small,
     run_shipment,
 )
 from anabranch.futures._retries import NO_RETRIES, check_time_limit
@@ -85,6 +84,7 @@ from anabranch.futures._scope import RunScope, ScopeOwner, current_scope, grace
 from anabranch.futures._serial_thread import SerialThread
 from anabranch.futures._signals import is_interruption, start_thread
 from anabranch.futures._signature import CallSignature
+from anabranch.futures._small_values import pickled_if_small
 from anabranch.futures._states import FINAL_STATES, StoredValue, describe, root_cause
 from anabranch.futures._time_limits import TimeLimiter, limit_by_thread, limited_async
 from anabranch.futures._timers import held_clock, sleep, sleep_async, watched_loop

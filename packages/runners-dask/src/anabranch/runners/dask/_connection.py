@@ -211,9 +211,9 @@ class Connection:
                 "connected to any more. Ask for it before the runner ends: return it from the "
                 "flow, or call future.result() inside"
             )
-        if pickled is not None:
-            return pickle.loads(pickled)
         try:
+            if pickled is not None:
+                return pickle.loads(pickled)
             return native.result() if self.is_lost() else self._fetch(native)
         # Whatever Dask met with on the way, or foreign code in unpickling.
         except (Exception, SystemExit) as error:

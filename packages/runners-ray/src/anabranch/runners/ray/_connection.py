@@ -98,7 +98,8 @@ class Connection:
                 "flow"
             )
         if pickled is not None:
-            return pickle.loads(pickled)
+            with suppress(Exception):  # Of foreign code; Ray says what it makes of that.
+                return pickle.loads(pickled)
         try:
             return ray.get(ref)
         except (ray.exceptions.RayError, ConnectionError) as error:

@@ -1,0 +1,198 @@
+"""Which values are sent along with the end of their run."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import functools
+import pickle
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import attrs
+import pytest
+
+from anabranch.futures.runner import pickled_if_small
+
+
+class Color(enum.Enum):
+    """A member of it travels by name."""
+
+    RED = 1
+
+
+class Pair(NamedTuple):
+    """A tuple with names."""
+
+    one: object
+    other: object
+
+
+@dataclass
+class Data:
+    """A dataclass, which may have other attributes besides."""
+
+    value: object
+    others: list[object] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class SlottedData:
+    """A dataclass with slots."""
+
+    value: object
+
+
+@attrs.frozen
+class Frozen:
+    """A class of attrs with slots."""
+
+    value: object
+
+
+class Private:
+    """A class with slots alone, one of them with a mangled name."""
+
+    __slots__ = ("__hidden", "unset")
+
+    def __init__(self, hidden: object) -> None:
+        self.__hidden = hidden
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Private) and other.__hidden == self.__hidden
+
+    __hash__ = None  # type: ignore[assignment]  # It is compared only.
+
+
+class OneSlot:
+    """A class with a slot that is not in a tuple."""
+
+    __slots__ = "value"
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        -1,
+        0.5,
+        1j,
+        10**400,
+        "text",
+        "\ud800",
+        b"x" * 400,
+        (),
+        [1, (2, {3}), frozenset()],
+        {"a": [1], "b": {}},
+        datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC),
+        datetime.timedelta(1),
+        Path("some", "file"),
+        Color.RED,
+        Pair(1, Frozen([2])),
+        Data(1),
+        SlottedData({"a": 1}),
+        Frozen(Data("x")),
+        Private(1),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_small_values_are_sent_along(value: object) -> None:
+    """A small value of plain types, or a record of such values, is pickled for the way back."""
+    pickled = pickled_if_small(value)
+    assert pickled is not None
+    assert pickle.loads(pickled) == value
+
+
+class ExplodingNumber(int):
+    """A number that cannot be pickled."""
+
+    def __reduce__(self) -> str:
+        raise SystemExit
+
+
+class Exploding:
+    """Says how it is pickled, and cannot be."""
+
+    def __reduce__(self) -> str:
+        raise SystemExit
+
+
+class ExplodingState:
+    """Says what of it is pickled, and cannot."""
+
+    def __getstate__(self) -> object:
+        raise SystemExit
+
+
+class ExplodingAttributes:
+    """Says what its attributes are, and cannot."""
+
+    def __getattribute__(self, name: str) -> object:
+        raise SystemExit
+
+
+class Texts(list[str]):
+    """A list of another type."""
+
+
+def with_attribute(value: object) -> Data:
+    """Return a record that holds a value besides its fields."""
+    record = Data(1)
+    vars(record)["cached"] = value
+    return record
+
+
+_LARGE = "x" * 10_000
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        10**2000,
+        _LARGE,
+        list(range(1_000)),
+        dict.fromkeys(range(1_000)),
+        [[1] * 20] * 20,
+        ["x" * 300, "y" * 300],
+        Data(_LARGE),
+        SlottedData([_LARGE]),
+        Frozen(Pair(_LARGE, 1)),
+        Private(_LARGE),
+        OneSlot(_LARGE),
+        with_attribute(_LARGE),
+        ExplodingNumber(1),
+        Exploding(),
+        Data([Exploding()]),
+        ExplodingState(),
+        Texts(),
+        Frozen,
+        sys,
+        ValueError("no"),
+        threading.Lock(),
+        lambda: None,
+        functools.partial(print),
+    ],
+    ids=lambda value: object.__repr__(value)[1:30],
+)
+def test_other_values_stay_where_they_are(value: object) -> None:
+    """What is long is not pickled, nor what takes foreign code to pickle."""
+    assert pickled_if_small(value) is None
+
+
+def test_foreign_attributes_are_not_asked_for() -> None:
+    """A value that says what its attributes are stays where it is, unasked."""
+    assert pickled_if_small(ExplodingAttributes()) is None
+
+
+def test_what_refers_to_itself_stays_where_it_is() -> None:
+    """A search in a circle comes to an end."""
+    circle = Data(1)
+    circle.others.append(circle)
+    assert pickled_if_small(circle) is None
