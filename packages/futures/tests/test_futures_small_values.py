@@ -8,9 +8,10 @@ import functools
 import pickle
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import attrs
 import pytest
@@ -67,8 +68,8 @@ class Private:
     __hash__ = None  # type: ignore[assignment]  # It is compared only.
 
 
-class OneSlot:
-    """A class with a slot that is not in a tuple."""
+class Slotted:
+    """A class with a slot."""
 
     __slots__ = "value"
 
@@ -110,31 +111,124 @@ def test_small_values_are_sent_along(value: object) -> None:
     assert pickle.loads(pickled) == value
 
 
-class ExplodingNumber(int):
-    """A number that cannot be pickled."""
+class CalledError(BaseException):
+    """Foreign code was called."""
+
+
+class Number(int):
+    """A number that says how it is pickled."""
 
     def __reduce__(self) -> str:
-        raise SystemExit
+        raise CalledError
 
 
-class Exploding:
-    """Says how it is pickled, and cannot be."""
+class Reduced:
+    """Says how it is pickled."""
 
     def __reduce__(self) -> str:
-        raise SystemExit
+        raise CalledError
 
 
-class ExplodingState:
-    """Says what of it is pickled, and cannot."""
+class State:
+    """Says what of it is pickled."""
 
     def __getstate__(self) -> object:
-        raise SystemExit
+        raise CalledError
 
 
-class ExplodingAttributes:
-    """Says what its attributes are, and cannot."""
+@attrs.frozen
+class StateRecord:
+    """A record that says what of it is pickled."""
+
+    def __getstate__(self) -> object:
+        raise CalledError
+
+
+class Attribute:
+    """Says what attributes that it has not got are."""
+
+    __slots__ = ("unset",)
+
+    def __getattr__(self, name: str) -> object:
+        raise CalledError
+
+
+class Attributes:
+    """Says what its attributes are."""
 
     def __getattribute__(self, name: str) -> object:
+        raise CalledError
+
+
+class Overridden(Slotted):
+    """Computes what its base keeps in a slot."""
+
+    __slots__ = ()
+
+    @property
+    def value(self) -> object:
+        raise CalledError
+
+    @value.setter
+    def value(self, value: object) -> None:
+        vars(Slotted)["value"].__set__(self, value)
+
+
+class Endless(NamedTuple):
+    """A tuple that is iterated in its own way."""
+
+    first: int
+
+    def __iter__(self) -> Iterator[Any]:
+        raise CalledError
+
+
+class Zone(datetime.tzinfo):
+    """A time zone of the user's."""
+
+    def utcoffset(self, _: object) -> datetime.timedelta:
+        return datetime.timedelta(0)
+
+    dst = utcoffset
+
+    def tzname(self, _: object) -> str:
+        return "own"
+
+    def __reduce__(self) -> str:
+        raise CalledError
+
+
+class Kind(enum.Enum):
+    """A member of it may hold anything."""
+
+    LARGE = "x" * 10_000
+    OTHER = Reduced()
+
+
+class OwnKind(enum.Enum):
+    """Says how its members are pickled."""
+
+    ONE = 1
+
+    def __reduce_ex__(self, _: object) -> tuple[Any, ...]:
+        raise CalledError
+
+
+class Meta(type):
+    """Says what attributes a class has that it has not got."""
+
+    def __getattr__(cls, name: str) -> object:
+        raise KeyError(name)
+
+
+class OfMeta(metaclass=Meta):
+    """A class that is asked for nothing in vain."""
+
+
+class Unpicklable:
+    """Fails to be pickled, and would end a worker."""
+
+    def __getnewargs__(self) -> tuple[object, ...]:
         raise SystemExit
 
 
@@ -165,12 +259,21 @@ _LARGE = "x" * 10_000
         SlottedData([_LARGE]),
         Frozen(Pair(_LARGE, 1)),
         Private(_LARGE),
-        OneSlot(_LARGE),
+        Slotted(_LARGE),
         with_attribute(_LARGE),
-        ExplodingNumber(1),
-        Exploding(),
-        Data([Exploding()]),
-        ExplodingState(),
+        Number(1),
+        Reduced(),
+        Data([Reduced()]),
+        State(),
+        StateRecord(),
+        Overridden(_LARGE),
+        Endless(1),
+        Kind.LARGE,
+        Kind.OTHER,
+        OwnKind.ONE,
+        datetime.datetime(2026, 1, 2, tzinfo=Zone()),
+        Unpicklable(),
+        OfMeta(),
         Texts(),
         Frozen,
         sys,
@@ -182,13 +285,14 @@ _LARGE = "x" * 10_000
     ids=lambda value: object.__repr__(value)[1:30],
 )
 def test_other_values_stay_where_they_are(value: object) -> None:
-    """What is long is not pickled, nor what takes foreign code to pickle."""
+    """What is long is not pickled, nor what says itself how it is."""
     assert pickled_if_small(value) is None
 
 
 def test_foreign_attributes_are_not_asked_for() -> None:
     """A value that says what its attributes are stays where it is, unasked."""
-    assert pickled_if_small(ExplodingAttributes()) is None
+    assert pickled_if_small(Attributes()) is None
+    assert pickled_if_small(Attribute()) is None
 
 
 def test_what_refers_to_itself_stays_where_it_is() -> None:

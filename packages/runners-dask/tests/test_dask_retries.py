@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -438,7 +439,8 @@ def test_dask_ends_what_was_cancelled_before_its_worker_has_heard_of_it(
     """A run that was to be cancelled ends so even if the worker makes another attempt."""
     monkeypatch.setattr(Canceller, "stop", lambda *_: None)
     busy = threading.Event()
-    with Gate() as gate:
+    with Gate() as gate, ExitStack() as stack:
+        stack.callback(busy.set)
         policy = RetryPolicy(1)
         future = dispatch(runner, play_at, gate.ticket, tmp_path / "log", "fr", retry=policy)
         gate.await_arrival()
@@ -448,7 +450,6 @@ def test_dask_ends_what_was_cancelled_before_its_worker_has_heard_of_it(
         assert future.cancel() is Cancellation.CANNOT_STOP
         gate.open()
         assert isinstance(future.wait(), Cancelled)
-    busy.set()
     names = [state.name for state in future.history]
     assert names == ["Pending", "Running", "Retrying", "Cancelled"]
 

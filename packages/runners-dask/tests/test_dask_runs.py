@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import anyio
@@ -41,8 +42,8 @@ from anabranch.runners.dask._fetching import Fetcher
 from anabranch.runners.dask._native import NativeFuture
 from anabranch.runners.dask._parcel import Packer, Parcel
 from anabranch.runners.dask._run import DaskRun
-from anabranch.runners.dask._stopping import stop_runs
-from anabranch.runners.dask._worker import RemoteFailure, execute
+from anabranch.runners.dask._stopping import Stop, stop_runs
+from anabranch.runners.dask._worker import RemoteFailure, _Progress, execute
 
 pytestmark = pytest.mark.slow
 
@@ -442,6 +443,18 @@ def test_small_records_come_along(runner: TaskRunner, monkeypatch: pytest.Monkey
     assert fetched == []
     assert runner.submit(Record, "x" * 1_000).result() == Record("x" * 1_000)
     assert len(fetched) == 1
+
+
+def test_a_failure_brings_no_value_along() -> None:
+    """Of a run that has failed, and whose attempts were announced, nothing is left to tell."""
+    parcel = Parcel("topic", "a" * 32, "increment-0", b"function", b"shipment")
+    events = list[object]()
+    worker = SimpleNamespace(log_event=lambda _, event: events.append(event))
+    progress = _Progress(cast("Any", worker), parcel, Stop())
+    progress.ended()
+    assert events == []
+    progress.ended(1)
+    assert len(events) == 1
 
 
 def test_lambdas_and_closures_travel(runner: TaskRunner) -> None:

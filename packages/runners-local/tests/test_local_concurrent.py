@@ -612,8 +612,7 @@ def test_whoever_submits_waits_for_no_other_thread() -> None:
 def test_a_run_that_is_queued_as_the_pool_closes_ends() -> None:
     """If nobody is left to take a run, closing the pool ends it."""
     pool = WorkerThreads(refuse, 1, "pool", on_exit=lambda: None)
-    item: WorkItem[int] = make_item(sum, ((3, 4),), {}, task_run=TaskRun("1", "run", "task"))
-    run = LocalRun(item, NO_LOOPS)
+    run = new_run()
     with pool._lock:  # Somebody holds it, and has looked for the last time.
         thread = threading.Thread(target=pool.put, args=(run,))
         thread.start()
@@ -622,6 +621,36 @@ def test_a_run_that_is_queued_as_the_pool_closes_ends() -> None:
     assert not run.done()
     pool.close()
     assert isinstance(run.state, Cancelled)
+
+
+def test_a_run_that_is_queued_as_another_gets_no_thread_has_crashed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever finds that no thread is to be had looks again for what was queued meanwhile."""
+
+    def get_no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    class Pool(WorkerThreads):
+        def _take_all(self) -> list[LocalRun[object]]:
+            taken = super()._take_all()
+            if not second.is_queued:
+                self.put(second)  # The lock is held, so whoever holds it is left to see to it.
+            return taken
+
+    pool = Pool(refuse, 1, "pool", on_exit=lambda: None)
+    first, second = new_run(), new_run()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", get_no_thread)
+        pool.put(first)
+    assert isinstance(first.state, Crashed)
+    assert isinstance(second.state, Crashed)
+
+
+def new_run() -> LocalRun[object]:
+    """Return a run that is in no runner."""
+    item: WorkItem[object] = make_item(sum, ((3, 4),), {}, task_run=TaskRun("1", "run", "task"))
+    return LocalRun(item, NO_LOOPS)
 
 
 def refuse(run: LocalRun[object]) -> None:

@@ -7,9 +7,6 @@ import os
 import threading
 from typing import Final, final
 
-#: So few threads hold one at any moment that they hardly ever meet at one of so many.
-_COUNT: Final = 64
-
 
 @final
 class SharedLocks:
@@ -17,11 +14,16 @@ class SharedLocks:
 
     A lock of its own costs each thing some 90 bytes, and more time than all else in it.
 
+    Args:
+        count: How many. So few threads hold one at any moment that they hardly ever meet at one of
+            the default.
+
     Attributes:
         take: Returns one, which others share.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, count: int = 64) -> None:
+        self._count: Final = count
         self._renew()
         # In a child, a lock may be held for ever by a thread that is not there. What is made there
         # gets others.
@@ -31,4 +33,4 @@ class SharedLocks:
     def _renew(self) -> None:
         # Re-entrant: while one is held, the garbage collector may run code that comes to another
         # thing with the same lock.
-        self.take = itertools.cycle([threading.RLock() for _ in range(_COUNT)]).__next__
+        self.take = itertools.cycle([threading.RLock() for _ in range(self._count)]).__next__

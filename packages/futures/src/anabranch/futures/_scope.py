@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 _GRACE: Final = 0.5
 
-# Held while a scope gets what few scopes need.
-_making: Final = threading.Lock()
+# Held while a scope gets what few scopes need. That is made before: meanwhile the garbage collector
+# may run code that comes to the same scope.
+_making: Final = SharedLocks(1)
 
 # Held while the owner of a scope takes note of an end, and takes locks of its own.
 _locks: Final = SharedLocks()
@@ -150,9 +151,12 @@ class RunScope:
         """
         children = self._children
         if children is None:
-            with _making:
+            made: dict[Future[object], threading.RLock] = {}
+            with _making.take():
                 self._keepers = (self,) if self.runner is None else (self.runner, self)
-                children = self._children = {} if self._children is None else self._children
+                if self._children is None:
+                    self._children = made
+                children = self._children
         children[future] = _locks.take()
         return self._keepers
 
@@ -193,8 +197,11 @@ class RunScope:
             scope.has_deadline = True
         nested = self._nested
         if nested is None:
-            with _making:
-                nested = self._nested = {} if self._nested is None else self._nested
+            made: dict[RunScope, None] = {}
+            with _making.take():
+                if self._nested is None:
+                    self._nested = made
+                nested = self._nested
         nested[scope] = None
         if self.is_cancelled:
             scope.cancel()
@@ -378,8 +385,11 @@ class RunScope:
     @contextmanager
     def _resting(self) -> Iterator[Future[None]]:
         rest: Future[None] = Future(REST)
-        with _making:
-            rests = self._rests = {} if self._rests is None else self._rests
+        made: dict[Future[None], None] = {}
+        with _making.take():
+            if self._rests is None:
+                self._rests = made
+            rests = self._rests
         rests[rest] = None
         if self.is_cancelled:
             rest.set_final(Cancelled())

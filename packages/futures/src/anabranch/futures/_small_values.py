@@ -6,7 +6,9 @@ import datetime
 import enum
 import pathlib
 import pickle
+import types
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from typing import Final, cast
 
 #: What is small by its type, or pickles quickly if it is short.
@@ -17,18 +19,21 @@ _OTHERS: Final[frozenset[type]] = frozenset(
     {
         complex,
         datetime.date,
-        datetime.datetime,
-        datetime.time,
         datetime.timedelta,
+        datetime.timezone,
         pathlib.PosixPath,
         pathlib.WindowsPath,
     }
 )
+_MOMENTS: Final[frozenset[type]] = frozenset({datetime.datetime, datetime.time})
 _CONTAINERS: Final[frozenset[type]] = frozenset({tuple, list, set, frozenset})
 
-#: What counts as small, in bytes and in objects.
+#: The names of the methods that attrs and dataclasses write for classes with slots.
+_GENERATED: Final = frozenset({"slots_getstate", "_dataclass_getstate"})
+
+#: What counts as small, in bytes and in parts.
 _MAX_LENGTH: Final = 500
-_MAX_OBJECTS: Final = 50
+_MAX_PARTS: Final = 50
 
 
 def pickled_if_small(value: object) -> bytes | None:
@@ -40,18 +45,20 @@ def pickled_if_small(value: object) -> bytes | None:
     are instances of classes that do not say how they are pickled: dataclasses, classes of attrs,
     named tuples and others.
     """
-    if type(value) not in SMALL and not _is_small(value):
-        return None
     try:
+        if type(value) not in SMALL and not _is_small(value):
+            return None
         pickled = pickle.dumps(value)
-    except Exception:  # It would fail to be brought over, too, and say so to who asks for it.
+    # A class may have come along with the function, and cannot be found by its name. Or there is
+    # foreign code all the same; then bringing the value over fails too, and says so to who asks.
+    except (Exception, SystemExit):
         return None
     return pickled if len(pickled) <= _MAX_LENGTH else None  # There are long numbers, too.
 
 
 def _is_small(value: object) -> bool:
-    """Whether there is little in a value; what it would be looked for in is not pickled yet."""
-    values, left = [value], _MAX_OBJECTS
+    """Whether there is little in a value, as far as can be told without pickling it."""
+    values, left = [value], _MAX_PARTS
     while values:
         value = values.pop()
         kind = type(value)
@@ -76,11 +83,14 @@ def _inside(value: object) -> Collection[object] | None:
     kind = type(value)  # Asked alone: `isinstance` would ask the value too, which is foreign code.
     if kind is dict:
         mapping = cast("dict[object, object]", value)
-        return mapping if len(mapping) > _MAX_OBJECTS else (*mapping, *mapping.values())
+        return mapping if len(mapping) > _MAX_PARTS else (*mapping, *mapping.values())
     if kind in _CONTAINERS:
         return cast("Collection[object]", value)
+    if kind in _MOMENTS:
+        return (cast("datetime.datetime | datetime.time", value).tzinfo,)
     if issubclass(kind, enum.Enum):
-        return ()  # They travel by name.
+        has_own_way = kind.__reduce_ex__ not in (enum.Enum.__reduce_ex__, enum.Flag.__reduce_ex__)
+        return None if has_own_way else (cast("enum.Enum", value)._value_,)
     if not _is_record(kind):
         return None
     inside = list(_attributes(value))
@@ -92,23 +102,24 @@ def _inside(value: object) -> Collection[object] | None:
 def _is_record(kind: type) -> bool:
     if issubclass(kind, list | dict | set | frozenset | str | bytes | int | float | type):
         return False
-    base = tuple if issubclass(kind, tuple) else object
-    is_plain = all(
-        getattr(kind, name) is getattr(base, name)
-        for name in ("__reduce__", "__reduce_ex__", "__getattribute__")
+    as_usual = ["__reduce__", "__reduce_ex__", "__getattribute__"]
+    base: type = object
+    if issubclass(kind, tuple):
+        base = tuple
+        as_usual.append("__iter__")
+    own_state = kind.__getstate__ is not object.__getstate__
+    return (
+        all(getattr(kind, name) is getattr(base, name) for name in as_usual)
+        and not (own_state and kind.__getstate__.__name__ not in _GENERATED)
+        and not hasattr(kind, "__getattr__")
     )
-    # Both attrs and dataclasses write this method for classes with slots.
-    is_generated = hasattr(kind, "__attrs_attrs__") or hasattr(kind, "__dataclass_fields__")
-    return is_plain and (is_generated or kind.__getstate__ is object.__getstate__)
 
 
 def _attributes(record: object) -> Iterator[object]:
     """Yield the values of a record's attributes, those in slots included."""
     yield from getattr(record, "__dict__", {}).values()
     for kind in type(record).__mro__:
-        slots = vars(kind).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if name.startswith("__") and not name.endswith("__"):
-                name = f"_{kind.__name__.lstrip('_')}{name}"
-            if name not in ("__dict__", "__weakref__"):
-                yield getattr(record, name, None)
+        for slot in vars(kind).values():
+            if type(slot) is types.MemberDescriptorType:
+                with suppress(AttributeError):  # It may not be set.
+                    yield slot.__get__(record)

@@ -245,7 +245,7 @@ class DaskRun(Future[R_co]):
             return  # Dask has begun anew by itself.
         # That the attempt began may not have been told yet: announcements can overtake the first.
         self._attempt = number
-        self.set_running()
+        self._note_running()
         if not self.set_retrying(Retrying(message=message)):
             return
         if was_given_up:

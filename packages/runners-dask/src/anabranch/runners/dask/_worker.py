@@ -176,7 +176,7 @@ class _Progress:
 
         The client has it before it hears of the run's end.
         """
-        pickled = pickled_if_small(value)
+        pickled = None if value is _NOTHING else pickled_if_small(value)
         if self._is_unannounced() or pickled is not None:
             seconds = time.monotonic() - self._began
             event = [self._parcel.run_id, seconds, pickled]

@@ -204,9 +204,11 @@ class WorkerThreads:
 
     def give_up(self, run: LocalRun[object]) -> None:
         """Let another thread take the place of the one that is at a run, until it comes back."""
-        with self._lock:
-            is_given_up = self._give_up(run)
-        self._call_if_needed()
+        try:
+            with self._lock:
+                is_given_up = self._give_up(run)
+        finally:  # Ctrl-C may come. Others have not looked, for this thread would.
+            self._call_if_needed()
         if is_given_up:
             self._end_if_nobody_is_left()
             self._on_exit()  # Whoever joins the threads is not to wait for this one.
@@ -246,16 +248,17 @@ class WorkerThreads:
                 raise
 
     def _call_while_needed(self) -> None:
-        # Whoever holds the lock comes here after letting go of it, so nobody waits for it. Threads
-        # that stop each other at a lock, each holding it until it has the interpreter as well, go
-        # on stopping each other at every run, and change places more often than they do anything.
+        # Whoever changes something under the lock comes here afterwards, so a thread that has only
+        # queued a run need not wait for it. Threads that stop each other at a lock, each holding it
+        # until it has the interpreter as well, go on stopping each other at every run, and change
+        # places more often than they do anything.
         while self._is_one_needed() and not self._lock.locked():
             with self._lock:
                 is_called = not self._is_one_needed() or self._call()
                 stranded = [] if is_called or self._workers else self._take_all()
             for run in stranded:
                 run.end(Crashed(message="The machine has no thread left to make the run in."))
-            if not is_called:
+            if not is_called and not stranded:
                 return  # The machine has no more threads. Those that there are do without.
 
     def _end_if_nobody_is_left(self) -> None:

@@ -98,11 +98,13 @@ class Connection:
                 "flow"
             )
         if pickled is not None:
-            with suppress(Exception):  # Of foreign code; Ray says what it makes of that.
+            with suppress(
+                Exception, SystemExit
+            ):  # Of foreign code; Ray says what it makes of that.
                 return pickle.loads(pickled)
         try:
             return ray.get(ref)
-        except (ray.exceptions.RayError, ConnectionError) as error:
+        except (ray.exceptions.RayError, ConnectionError, SystemExit) as error:
             raise ResultUnavailableError(
                 f"The value of run {run_name!r} cannot be fetched from Ray: {error}. "
                 "Run the task again, or have it store its value elsewhere"
