@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anabranch.flows import as_completed, flow
+from anabranch.flows import flow
 from benchmarks.clusters import alone, dask_runner, open_dask, open_ray
 from benchmarks.judging import LOOP
 from benchmarks.logs import add_ours
@@ -39,12 +39,12 @@ def count_in_loop(root: str, paths: Sequence[str]) -> list[Module]:
 
 @flow
 def count_in_tasks(root: str, paths: Sequence[str]) -> Sample:
-    """Count each module in a task, and take the results as they come."""
+    """Count each module in a task, then read the results, as the references do."""
     measure_task.submit(root, paths[0]).result()
 
     def count() -> list[Module]:
         futures = [measure_task.submit(root, path) for path in paths]
-        return [future.result() for future in as_completed(futures)]
+        return [future.result() for future in futures]
 
     return timed(count, len(paths))
 
