@@ -25,17 +25,15 @@ from anabranch.futures import (
     TaskRun,
     TaskRunner,
     UpstreamFailed,
-    WorkItem,
     as_completed,
     gather,
     lift,
     wait,
 )
-from anabranch.futures.runner import NO_LOOPS, current_scope, make_item
+from anabranch.futures.runner import current_scope
 from anabranch.futures.testing import Gate, Ticket
 from anabranch.runners.local import ConcurrentTaskRunner
 from anabranch.runners.local._run import LocalRun
-from anabranch.runners.local._workers import WorkerThreads
 
 R = TypeVar("R")
 
@@ -607,52 +605,3 @@ def test_whoever_submits_waits_for_no_other_thread() -> None:
             thread.join(PATIENCE)
             assert not thread.is_alive()
         assert outcome(submitted[0]) == 7
-
-
-def test_a_run_that_is_queued_as_the_pool_closes_ends() -> None:
-    """If nobody is left to take a run, closing the pool ends it."""
-    pool = WorkerThreads(refuse, 1, "pool", on_exit=lambda: None)
-    run = new_run()
-    with pool._lock:  # Somebody holds it, and has looked for the last time.
-        thread = threading.Thread(target=pool.put, args=(run,))
-        thread.start()
-        thread.join(PATIENCE)
-        assert not thread.is_alive()
-    assert not run.done()
-    pool.close()
-    assert isinstance(run.state, Cancelled)
-
-
-def test_a_run_that_is_queued_as_another_gets_no_thread_has_crashed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Whoever finds that no thread is to be had looks again for what was queued meanwhile."""
-
-    def get_no_thread(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    class Pool(WorkerThreads):
-        def _take_all(self) -> list[LocalRun[object]]:
-            taken = super()._take_all()
-            if not second.is_queued:
-                self.put(second)  # The lock is held, so whoever holds it is left to see to it.
-            return taken
-
-    pool = Pool(refuse, 1, "pool", on_exit=lambda: None)
-    first, second = new_run(), new_run()
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", get_no_thread)
-        pool.put(first)
-    assert isinstance(first.state, Crashed)
-    assert isinstance(second.state, Crashed)
-
-
-def new_run() -> LocalRun[object]:
-    """Return a run that is in no runner."""
-    item: WorkItem[object] = make_item(sum, ((3, 4),), {}, task_run=TaskRun("1", "run", "task"))
-    return LocalRun(item, NO_LOOPS)
-
-
-def refuse(run: LocalRun[object]) -> None:
-    """Execute nothing."""
-    raise AssertionError(f"{run!r} is not to be executed")
