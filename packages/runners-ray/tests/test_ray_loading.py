@@ -14,7 +14,7 @@ from anabranch.runners.ray._loading import interrupts_deferred
 #: Interrupts itself as it imports a module, and then runs an event loop all the same.
 _SCRIPT = """
 import signal, sys
-import anyio
+import anyio.lowlevel
 from anabranch.runners.ray._loading import load_backend
 
 backend, module = sys.argv[1:]
@@ -26,7 +26,7 @@ class Interrupter:
             signal.raise_signal(signal.SIGINT)
 
 async def main():
-    await anyio.sleep(0.001)
+    await anyio.lowlevel.checkpoint()
     return "ran"
 
 sys.meta_path.insert(0, Interrupter())

@@ -7,10 +7,11 @@ import os
 import sys
 import threading
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any, Final, TextIO, final
 
 from anabranch.flows._records import emit
-from anabranch.futures import FlowRun, RunContext, TaskRun
+from anabranch.futures import FlowRun, TaskRun
 from anabranch.futures.runner import current_scope
 
 engine_logger: Final = logging.getLogger("anabranch.engine")
@@ -65,29 +66,15 @@ def fields_of(task_run: TaskRun | None, flow_run: FlowRun | None) -> dict[str, o
     return fields
 
 
-@final
-class _FlowFields:
-    """Returns what records about a flow run carry, made anew only for another one than the last."""
-
-    __slots__ = ("_last",)
-
-    def __init__(self) -> None:
-        self._last: tuple[FlowRun | None, Mapping[str, object]] = (None, {})
-
-    def __call__(self, run: FlowRun) -> Mapping[str, object]:
-        last, fields = self._last
-        if last is not run:
-            fields = {
-                "run_label": f"Flow run {run.name!r}",
-                "flow_run_id": run.id,
-                "flow_run_name": run.name,
-                "flow_name": run.flow_name,
-            }
-            self._last = (run, fields)
-        return fields
-
-
-_flow_fields: Final = _FlowFields()
+@lru_cache(maxsize=16)  # Of the flow runs that go on; each task run in them asks several times.
+def _flow_fields(run: FlowRun) -> Mapping[str, object]:
+    """Return what records about a flow run carry."""
+    return {
+        "run_label": f"Flow run {run.name!r}",
+        "flow_run_id": run.id,
+        "flow_run_name": run.name,
+        "flow_name": run.flow_name,
+    }
 
 
 @final
@@ -112,12 +99,12 @@ def get_run_logger() -> RunLogger:
     The logger stays that of this run, wherever it is used.
     """
     scope = current_scope.get()
-    context = RunContext() if scope is None else scope.context
-    if context.task_run is not None:
+    task_run, flow_run = (None, None) if scope is None else (scope.task_run, scope.flow_run)
+    if task_run is not None:
         logger = task_runs_logger
     else:
-        logger = _root if context.flow_run is None else flow_runs_logger
-    return RunLogger(logger, fields_of(context.task_run, context.flow_run))
+        logger = _root if flow_run is None else flow_runs_logger
+    return RunLogger(logger, fields_of(task_run, flow_run))
 
 
 class RunFormatter(logging.Formatter):

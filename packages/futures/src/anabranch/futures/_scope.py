@@ -133,7 +133,7 @@ class RunScope:
 
     @property
     def context(self) -> RunContext:
-        """Which run this is the scope of, as it travels."""
+        """Which run this is the scope of, as something to keep or to give away."""
         return RunContext(self.flow_run, self.task_run, self.attempt)
 
     def adopt(self, future: Future[object]) -> None:

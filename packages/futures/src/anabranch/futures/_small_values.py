@@ -100,6 +100,7 @@ def _inside(value: object) -> Collection[object] | None:
 
 
 def _is_record(kind: type) -> bool:
+    """Whether pickle takes the instances of a class apart by itself, attribute by attribute."""
     if issubclass(kind, list | dict | set | frozenset | str | bytes | int | float | type):
         return False
     as_usual = ["__reduce__", "__reduce_ex__", "__getattribute__"]

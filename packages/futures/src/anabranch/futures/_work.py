@@ -149,33 +149,19 @@ class FlowRun:
     tags: frozenset[str] = frozenset()
 
 
-# Not frozen by attrs: see `TaskRun`.
-@attrs.define(unsafe_hash=True, weakref_slot=False, repr=False)
+@attrs.frozen
 class RunContext:
-    """Who is running: small, immutable and picklable, so that it travels with the work."""
+    """Who is running: small, immutable and picklable, so that it can be given away.
 
-    _flow_run: FlowRun | None = None
-    _task_run: TaskRun | None = None
-    _attempt: int = 1
+    Attributes:
+        flow_run: The flow run that all of this belongs to, if there is one.
+        task_run: The task run, or None in a flow's own body.
+        attempt: Counts the attempts of the task run from 1.
+    """
 
-    @property
-    def flow_run(self) -> FlowRun | None:
-        """The flow run that all of this belongs to, if there is one."""
-        return self._flow_run
-
-    @property
-    def task_run(self) -> TaskRun | None:
-        """The task run, or None in a flow's own body."""
-        return self._task_run
-
-    @property
-    def attempt(self) -> int:
-        """Counts the attempts of the task run from 1."""
-        return self._attempt
-
-    def __repr__(self) -> str:
-        run, attempt = self._task_run, self._attempt
-        return f"RunContext(flow_run={self._flow_run!r}, task_run={run!r}, attempt={attempt})"
+    flow_run: FlowRun | None = None
+    task_run: TaskRun | None = None
+    attempt: int = 1
 
 
 #: Is told which run has become Running or Retrying.

@@ -98,9 +98,8 @@ class Connection:
                 "flow"
             )
         if pickled is not None:
-            with suppress(
-                Exception, SystemExit
-            ):  # Of foreign code; Ray says what it makes of that.
+            # If that fails, it is by foreign code, and Ray says what it makes of the same.
+            with suppress(Exception, SystemExit):
                 return pickle.loads(pickled)
         try:
             return ray.get(ref)
