@@ -236,6 +236,20 @@ class Texts(list[str]):
     """A list of another type."""
 
 
+class Text(str):
+    """A text of another type."""
+
+    __slots__ = ()
+
+
+class Table(dict[str, int]):
+    """A dictionary of another type."""
+
+
+class Kinds(set[int]):
+    """A set of another type."""
+
+
 def with_attribute(value: object) -> Data:
     """Return a record that holds a value besides its fields."""
     record = Data(1)
@@ -275,6 +289,9 @@ _LARGE = "x" * 10_000
         Unpicklable(),
         OfMeta(),
         Texts(),
+        Text(),
+        Table(),
+        Kinds(),
         Frozen,
         sys,
         ValueError("no"),

@@ -83,7 +83,8 @@ def _inside(value: object) -> Collection[object] | None:
     kind = type(value)  # Asked alone: `isinstance` would ask the value too, which is foreign code.
     if kind is dict:
         mapping = cast("dict[object, object]", value)
-        return mapping if len(mapping) > _MAX_PARTS else (*mapping, *mapping.values())
+        is_large = len(mapping) > _MAX_PARTS  # Then its keys are too many already.
+        return mapping if is_large else (*mapping, *mapping.values())
     if kind in _CONTAINERS:
         return cast("Collection[object]", value)
     if kind in _MOMENTS:
@@ -102,7 +103,7 @@ def _inside(value: object) -> Collection[object] | None:
 def _is_record(kind: type) -> bool:
     """Whether pickle takes the instances of a class apart by itself, attribute by attribute."""
     if issubclass(kind, list | dict | set | frozenset | str | bytes | int | float | type):
-        return False
+        return False  # There is more to them than attributes.
     as_usual = ["__reduce__", "__reduce_ex__", "__getattribute__"]
     base: type = object
     if issubclass(kind, tuple):
