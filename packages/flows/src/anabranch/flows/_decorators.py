@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator
-from typing import Any, Final, ParamSpec, TypeVar, Unpack, cast, final, overload
+from collections.abc import AsyncIterator, Callable, Generator
+from typing import Any, Final, Never, ParamSpec, TypeVar, Unpack, cast, final, overload
 
 from anabranch.flows._flow import AsyncFlow, Flow, as_runner
 from anabranch.flows._options import FlowOptions, TaskOptions, check_options
 from anabranch.flows._task import AsyncTask, Task
 from anabranch.flows._task_function import gives_coroutine, unwrapped
-from anabranch.futures.runner import is_async_function
+from anabranch.futures.runner import AnyCoroutine, AnyFunction, is_async_function
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,13 +36,17 @@ class TaskDecorator:
         self._options = check_options("task", options, TaskOptions)
 
     @overload
-    def __call__(self, function: Callable[P, _Anything], /) -> Task[P, Any]: ...
+    def __call__(  # type: ignore[explicit-any]  # As the function's own annotation.
+        self, function: Callable[P, _Anything], /
+    ) -> Task[P, Any]: ...
     @overload
     def __call__(  # type: ignore[overload-overlap]  # A coroutine is also some `R`; this comes first.
-        self, function: Callable[P, Coroutine[Any, Any, R]], /
+        self, function: Callable[P, AnyCoroutine[R]], /
     ) -> AsyncTask[P, R]: ...
     @overload
-    def __call__(self, function: Callable[P, Generator[T, Any, Any]], /) -> Task[P, list[T]]: ...
+    def __call__(
+        self, function: Callable[P, Generator[T, Never, object]], /
+    ) -> Task[P, list[T]]: ...
     @overload
     def __call__(  # type: ignore[overload-overlap]  # An async generator is also some `R`.
         self, function: Callable[P, AsyncIterator[T]], /
@@ -51,7 +55,7 @@ class TaskDecorator:
     def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
     @overload
     def __call__(self, /, **options: Unpack[TaskOptions]) -> TaskDecorator: ...
-    def __call__(self, function: object = None, /, **options: Any) -> object:
+    def __call__(self, function: object = None, /, **options: object) -> object:
         """Make a task of a function, or a decorator of options.
 
         Raises:
@@ -66,8 +70,8 @@ class TaskDecorator:
                 f"@task cannot decorate {function!r}: use it on a function, as in "
                 "`@task` or `@task(name='extract')`"
             )
-        kind = AsyncTask if gives_coroutine(inner) else Task
-        return kind(cast("Callable[..., Any]", function), **all_options)
+        make: AnyFunction[object] = AsyncTask if gives_coroutine(inner) else Task
+        return make(function, **all_options)
 
 
 #: Turns a function into a task; see `TaskDecorator`.
@@ -87,16 +91,18 @@ class FlowDecorator:
         self._options = check_options("flow", options, FlowOptions)
 
     @overload
-    def __call__(self, function: Callable[P, _Anything], /) -> Flow[P, Any]: ...
+    def __call__(  # type: ignore[explicit-any]  # As the function's own annotation.
+        self, function: Callable[P, _Anything], /
+    ) -> Flow[P, Any]: ...
     @overload
     def __call__(  # type: ignore[overload-overlap]  # A coroutine is also some `R`; this comes first.
-        self, function: Callable[P, Coroutine[Any, Any, R]], /
+        self, function: Callable[P, AnyCoroutine[R]], /
     ) -> AsyncFlow[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> Flow[P, R]: ...
     @overload
     def __call__(self, /, **options: Unpack[FlowOptions]) -> FlowDecorator: ...
-    def __call__(self, function: object = None, /, **options: Any) -> object:
+    def __call__(self, function: object = None, /, **options: object) -> object:
         """Make a flow of a function, or a decorator of options.
 
         Raises:

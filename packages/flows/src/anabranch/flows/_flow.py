@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, ParamSpec, Self, TypeVar, Unpack, cast, final
+from typing import Final, ParamSpec, Self, TypeVar, Unpack, cast, final
 
 import anyio
 
@@ -24,7 +24,7 @@ from anabranch.flows._hooks import Hooks
 from anabranch.flows._names import docstring, flow_name, function_name
 from anabranch.flows._options import FlowOptions, check_options, retry_policy, time_limit
 from anabranch.flows._run_names import RunNamer
-from anabranch.flows._runnable import Async, Runnable, Sync, WaitFor, checked_wait_for
+from anabranch.flows._runnable import Async, Runnable, Sync, checked_wait_for
 from anabranch.flows._subflow import submit_flow
 from anabranch.flows._subflow_run import SubflowRun
 from anabranch.flows._task_function import TaskFunction, lookup
@@ -42,6 +42,7 @@ from anabranch.futures import (
     WorkItem,
 )
 from anabranch.futures.runner import (
+    AnyCoroutine,
     CallSignature,
     EventLoop,
     current_scope,
@@ -128,7 +129,7 @@ class BaseFlow(Runnable[P, R_co]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
 
-    def __reduce__(self) -> str | tuple[Any, ...]:
+    def __reduce__(self) -> str | tuple[object, ...]:
         if self.__module__ != "__main__" and lookup(self.__module__, self.__qualname__) is self:
             return self.__qualname__  # The flow is what its module says it is.
         options = {**self._options, "task_runner": self._task_runner}
@@ -182,8 +183,8 @@ class BaseFlow(Runnable[P, R_co]):
 
 
 def _rebuild(
-    kind: type[BaseFlow[..., object]], shipped: TaskFunction, options: FlowOptions
-) -> BaseFlow[..., object]:
+    kind: type[BaseFlow[P, R]], shipped: TaskFunction, options: FlowOptions
+) -> BaseFlow[P, R]:
     return kind(shipped.original(), **options)
 
 
@@ -237,13 +238,13 @@ class Flow(Sync[P, R_co], BaseFlow[P, R_co]):
             run.let_go()
 
     def _submit(
-        self, args: tuple[object, ...], kwargs: dict[str, object], wait_for: WaitFor
+        self, args: tuple[object, ...], kwargs: dict[str, object], wait_for: object
     ) -> Future[R_co]:
         self._signature.check(args, kwargs)
-        wait_for = checked_wait_for(self.name, wait_for)
+        awaited = checked_wait_for(self.name, wait_for)
         run = self._new_run(args, kwargs, is_submitted=True)
         future: SubflowRun[R_co] = SubflowRun(run)
-        item = self._item(args, kwargs, wait_for, future.task_run)
+        item = self._item(args, kwargs, awaited, future.task_run)
         submit_flow(future, item, partial(self._run, run, future=future))
         follow_unstarted(self, self._hooks, run, future)
         return future
@@ -257,7 +258,7 @@ class AsyncFlow(Async[P, R_co], BaseFlow[P, R_co]):
     """
 
     def __init__(
-        self, function: Callable[P, Coroutine[Any, Any, R_co]], /, **options: Unpack[FlowOptions]
+        self, function: Callable[P, AnyCoroutine[R_co]], /, **options: Unpack[FlowOptions]
     ) -> None:
         """Make a flow of a coroutine function; `flow` is the decorator for it."""
         super().__init__(function, **options)
@@ -294,7 +295,7 @@ class AsyncFlow(Async[P, R_co], BaseFlow[P, R_co]):
                         await tell_start_async(self, self._hooks, run)
                         args, kwargs = self._validated(args, kwargs)
                         body = cast(
-                            "Callable[[], Coroutine[Any, Any, object]]",
+                            "Callable[[], AnyCoroutine[object]]",
                             partial(self._call, run, args, kwargs),
                         )
                         run.state = await drive_flow_async(
@@ -305,13 +306,13 @@ class AsyncFlow(Async[P, R_co], BaseFlow[P, R_co]):
             run.let_go()
 
     def _submit(
-        self, args: tuple[object, ...], kwargs: dict[str, object], wait_for: WaitFor
+        self, args: tuple[object, ...], kwargs: dict[str, object], wait_for: object
     ) -> Future[R_co]:
         self._signature.check(args, kwargs)
-        wait_for = checked_wait_for(self.name, wait_for)
+        awaited = checked_wait_for(self.name, wait_for)
         run = self._new_run(args, kwargs, is_submitted=True)
         future: SubflowRun[R_co] = SubflowRun(run)
-        item = self._item(args, kwargs, wait_for, future.task_run)
+        item = self._item(args, kwargs, awaited, future.task_run)
 
         async def run_stoppably(args: tuple[object, ...], kwargs: dict[str, object]) -> State[R_co]:
             loop = cast("EventLoop", running_loop())

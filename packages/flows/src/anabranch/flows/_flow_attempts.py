@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import anyio
 import anyio.to_thread
@@ -51,7 +51,7 @@ def drive_flow(
     retry: RetryPolicy,
     time_limit: float | None,
     progress: Progress,
-) -> State[Any]:
+) -> State[object]:
     """Run a sync flow in the calling thread, with as many attempts as it takes.
 
     Args:
@@ -86,10 +86,10 @@ def drive_flow(
         try:
             command = steps.send(state)
         except StopIteration as end:
-            return cast("State[Any]", end.value)
+            return cast("State[object]", end.value)
 
 
-def _attempt(run: ActiveFlowRun, body: Body, attempt: Attempt) -> State[Any]:
+def _attempt(run: ActiveFlowRun, body: Body, attempt: Attempt) -> State[object]:
     is_inside = False
 
     def finish() -> tuple[object, list[Outcome]]:
@@ -136,7 +136,7 @@ def _in_time(
 ) -> tuple[object, list[Outcome]]:
     run.scope.has_deadline = True
 
-    def captured() -> State[Any]:
+    def captured() -> State[object]:
         try:
             return Completed(finish())
         except BaseException as error:  # Raised again in the thread that waits.
@@ -154,7 +154,7 @@ async def drive_flow_async(
     retry: RetryPolicy,
     time_limit: float | None,
     progress: AsyncProgress,
-) -> State[Any]:
+) -> State[object]:
     """Run an async flow in the calling async task; see `drive_flow`."""
     steps = lifecycle(retry, time_limit)
     command = next(steps)
@@ -178,12 +178,12 @@ async def drive_flow_async(
         try:
             command = steps.send(state)
         except StopIteration as end:
-            return cast("State[Any]", end.value)
+            return cast("State[object]", end.value)
 
 
 async def _attempt_async(
     run: ActiveFlowRun, body: Callable[[], Awaitable[object]], attempt: Attempt
-) -> State[Any]:
+) -> State[object]:
     async def finish() -> tuple[object, list[Outcome]]:
         returned = await body()
         await run.scope.join_async()
@@ -219,7 +219,7 @@ async def _attempt_async(
 async def _in_time_async(
     finish: Callable[[], Awaitable[tuple[object, list[Outcome]]]], seconds: float
 ) -> tuple[object, list[Outcome]]:
-    async def captured() -> State[Any]:
+    async def captured() -> State[object]:
         try:
             return Completed(await finish())
         except Exception as error:  # Raised again, unless the time was over by then.

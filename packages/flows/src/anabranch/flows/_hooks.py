@@ -11,9 +11,9 @@ import inspect
 import logging
 import queue
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, TypeAlias, cast, final
 
 import anyio
 
@@ -30,7 +30,14 @@ from anabranch.futures import (
     TaskRun,
     Unfinished,
 )
-from anabranch.futures.runner import LoopThread, RunScope, current_scope, grace, start_thread
+from anabranch.futures.runner import (
+    AnyCoroutine,
+    LoopThread,
+    RunScope,
+    current_scope,
+    grace,
+    start_thread,
+)
 
 #: Called with the task, the run and the state that it ended in; it may be async.
 TaskHook: TypeAlias = Callable[[Any, TaskRun, State[Any]], object]
@@ -45,7 +52,7 @@ FlowHooks: TypeAlias = FlowHook | Iterable[FlowHook]
 #: Called with the flow, the run and the state of an attempt that starts.
 FlowRunningHook: TypeAlias = Callable[[Any, FlowRun, Running], object]
 
-Hook: TypeAlias = Callable[[object, TaskRun | FlowRun, "State[Any] | Unfinished"], object]
+Hook: TypeAlias = Callable[[object, TaskRun | FlowRun, "State[object] | Unfinished"], object]
 
 _OPTION_OF: Final = {
     StateType.RUNNING: "on_running",
@@ -83,10 +90,10 @@ class Hooks:
         self._hooks: Final = hooks
 
     @classmethod
-    def of(cls, options: Mapping[str, Any]) -> Hooks | None:
+    def of(cls, options: Mapping[str, object]) -> Hooks | None:
         """Return the hooks among checked options; None if there are none."""
         found = {kind: options[name] for kind, name in _OPTION_OF.items() if options.get(name)}
-        return cls(found) if found else None
+        return cls(cast("Mapping[StateType, tuple[Hook, ...]]", found)) if found else None
 
     def wants(self, kind: StateType) -> bool:
         """Whether there is a hook for states of this kind."""
@@ -96,7 +103,7 @@ class Hooks:
         self,
         subject: object,
         run: TaskRun | FlowRun,
-        state: State[Any] | Unfinished,
+        state: State[object] | Unfinished,
         backend: Backend | None = None,
     ) -> None:
         """Call the hooks for a state, one after the other, in the calling thread.
@@ -119,7 +126,7 @@ class Hooks:
         self,
         subject: object,
         run: TaskRun | FlowRun,
-        state: State[Any] | Unfinished,
+        state: State[object] | Unfinished,
         backend: Backend | None,
     ) -> None:
         """`call`, for threads that whatever hooks raise must not end."""
@@ -129,7 +136,7 @@ class Hooks:
             log_run(run, "The hooks of run %r were ended by %r", run.name, error)
 
     async def call_async(
-        self, subject: object, run: TaskRun | FlowRun, state: State[Any] | Unfinished
+        self, subject: object, run: TaskRun | FlowRun, state: State[object] | Unfinished
     ) -> None:
         """Call the hooks for a state, one after the other, in the calling async task."""
         # What runs because something was cancelled must not be cancelled for the same reason.
@@ -143,7 +150,7 @@ class Hooks:
                     _log_failure(hook, run, error)
 
     async def call_apart_async(
-        self, subject: object, run: TaskRun | FlowRun, state: State[Any] | Unfinished
+        self, subject: object, run: TaskRun | FlowRun, state: State[object] | Unfinished
     ) -> None:
         """`call_async`, for event loops that what hooks raise must not end."""
         try:
@@ -171,7 +178,7 @@ class Hooks:
 
         return tell
 
-    def follow(self, subject: object, future: Future[Any], thread: HookThread) -> None:
+    def follow(self, subject: object, future: Future[object], thread: HookThread) -> None:
         """Have the hooks called when a submitted run ends.
 
         Args:
@@ -180,7 +187,7 @@ class Hooks:
             thread: Where the hooks are to be called.
         """
 
-        def ended(future: Future[Any]) -> None:
+        def ended(future: Future[object]) -> None:
             state = future.final_state()
             wanted = self.wants(state.type)
             call = partial(self.call_apart, subject, future.task_run, state, thread.backend)
@@ -190,7 +197,7 @@ class Hooks:
             future.add_done_callback(ended)
 
 
-def _run_beside(coroutine: Coroutine[Any, Any, object], backend: Backend | None) -> None:
+def _run_beside(coroutine: AnyCoroutine[object], backend: Backend | None) -> None:
     """Run an async hook to its end, in an event loop of its own: this thread may have one."""
     scope = current_scope.get()
 

@@ -81,7 +81,7 @@ def _flow_fields(run: FlowRun) -> Mapping[str, object]:
 class RunLogger(logging.LoggerAdapter[logging.Logger]):
     """A logger whose records carry the names and ids of a run."""
 
-    def process(
+    def process(  # type: ignore[explicit-any]  # As the standard library has it.
         self, msg: object, kwargs: MutableMapping[str, Any]
     ) -> tuple[object, MutableMapping[str, Any]]:
         """Add the run's fields to those that the caller gives."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import abc
 from collections.abc import AsyncIterable, Callable, Iterator
 from contextlib import closing
-from typing import Any, ParamSpec, TypeAlias, TypeVar, cast, overload
+from typing import ParamSpec, TypeAlias, TypeVar, overload
 
 from anabranch.flows._rows import Rows
 from anabranch.flows._runnable import A, B, C, D, E, Each, F, G, H, Runnable, T, WaitFor
@@ -130,7 +130,7 @@ class Mappable(Runnable[P, R_co]):
         wait_for: WaitFor = (),
     ) -> FutureList[R_co]: ...
     # end
-    def map(self, *args: object, **kwargs: Any) -> FutureList[R_co]:
+    def map(self, *args: object, **kwargs: object) -> FutureList[R_co]:
         """Submit one run for each item of the arguments, and return their futures.
 
         Args:
@@ -407,7 +407,7 @@ class Mappable(Runnable[P, R_co]):
         runs: InFlight[R_co],
     ) -> Stream[R_co]:
         limit = checked_max_pending(f"{self.name}.{method}", max_pending)
-        wait_for = _reusable(cast("WaitFor", kwargs.pop("wait_for", ())))
+        wait_for = _reusable(kwargs.pop("wait_for", ()))
         name = f"{self.name}.{method}()"
         rows = Rows(name, args, kwargs)
         self._check(args, kwargs)
@@ -418,6 +418,6 @@ class Mappable(Runnable[P, R_co]):
         return ResultStream(name, rows, submit, runs, limit)
 
 
-def _reusable(wait_for: WaitFor) -> WaitFor:
+def _reusable(wait_for: object) -> object:
     # An iterator would be used up by the first run.
     return tuple(wait_for) if isinstance(wait_for, Iterator) else wait_for

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypedDict, TypeVar, cast
+from typing import TypedDict, TypeVar, cast
 
 from anabranch.flows._hooks import (
     HOOK_OPTIONS,
@@ -147,7 +147,7 @@ def check_options(kind: str, options: OptionsT, allowed: type) -> OptionsT:
         TypeError: An option is unknown, or its value is of the wrong type.
         ValueError: The backend is unknown.
     """
-    checked: dict[str, Any] = dict(cast("Mapping[str, Any]", options))
+    checked: dict[str, object] = dict(cast("Mapping[str, object]", options))
     known = allowed.__annotations__
     for option in checked:
         if option not in known:

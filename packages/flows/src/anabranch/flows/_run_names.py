@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias, cast, final
 
 from anabranch.futures import Future
-from anabranch.futures.runner import describe, substitute
+from anabranch.futures.runner import AnyFunction, describe, substitute
 
 #: What `task_run_name` and `flow_run_name` may be.
-RunName: TypeAlias = str | Callable[[], str] | Callable[[Mapping[str, Any]], str]
+RunName: TypeAlias = (  # type: ignore[explicit-any]  # Users annotate what they like.
+    str | Callable[[], str] | Callable[[Mapping[str, Any]], str]
+)
 
 
 def bound_parameters(
-    function: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[str, object]
+    function: AnyFunction[object], args: tuple[object, ...], kwargs: Mapping[str, object]
 ) -> Mapping[str, object]:
     """Return what a function's parameters are in a call, with defaults applied.
 
@@ -46,7 +48,7 @@ class RunNamer:
     """
 
     def __init__(
-        self, owner: str, option: str, name: object, function: Callable[..., object]
+        self, owner: str, option: str, name: object, function: AnyFunction[object]
     ) -> None:
         self._told: Final = f"{owner} has {option}={_told(name)}"
         self._function: Final = function
@@ -83,7 +85,7 @@ class RunNamer:
         return self._call(parameters)
 
     def _call(self, parameters: Mapping[str, object]) -> str:
-        name = cast("Callable[..., object]", self._name)
+        name = cast("AnyFunction[object]", self._name)
         try:
             made = name(parameters) if self._takes_parameters else name()
         except Exception as error:  # It is the user's code.
@@ -113,7 +115,7 @@ class RunNamer:
                     f"{there}"
                 )
 
-    def _count_arguments(self, name: Callable[..., object]) -> int:
+    def _count_arguments(self, name: AnyFunction[object]) -> int:
         try:
             signature = inspect.signature(name)
         except ValueError:  # Some builtin functions tell no signature.

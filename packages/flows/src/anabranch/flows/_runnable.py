@@ -8,10 +8,11 @@ is called with, and its result is the class's own. The overloads are written by
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeAlias, TypeVar, overload
+from collections.abc import Callable, Iterable
+from typing import Concatenate, Final, Generic, ParamSpec, TypeAlias, TypeVar, overload
 
 from anabranch.futures import Future, State, unmapped
+from anabranch.futures.runner import AnyCoroutine
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -66,7 +67,7 @@ class Runnable(abc.ABC, Generic[P, R_co]):
 
     @abc.abstractmethod
     def _submit(
-        self, args: tuple[object, ...], kwargs: dict[str, object], wait_for: WaitFor
+        self, args: tuple[object, ...], kwargs: dict[str, object], wait_for: object
     ) -> Future[R_co]:
         """Have the function run with these arguments."""
 
@@ -267,7 +268,7 @@ class Runnable(abc.ABC, Generic[P, R_co]):
         wait_for: WaitFor,
     ) -> Future[R_co]: ...
     # end
-    def submit(self, /, *args: Any, **kwargs: Any) -> Future[R_co]:
+    def submit(self, /, *args: object, **kwargs: object) -> Future[R_co]:
         """Have the function run, and return its future.
 
         Takes the function's own arguments. Each of them may be a future, or hold futures at any
@@ -322,7 +323,7 @@ class Async(Runnable[P, R_co]):
         """
         return (await self._run_here(args, kwargs)).result()
 
-    def run(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, State[R_co]]:
+    def run(self, *args: P.args, **kwargs: P.kwargs) -> AnyCoroutine[State[R_co]]:
         """Run the function in the calling async task, and return the state that it ended in."""
         return self._run_here(args, kwargs)
 

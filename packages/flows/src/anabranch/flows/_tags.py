@@ -42,7 +42,7 @@ def _tagged(names: frozenset[str]) -> Iterator[frozenset[str]]:
         current_tags.reset(token)
 
 
-def checked_tags(where: str, names: Iterable[str]) -> frozenset[str]:
+def checked_tags(where: str, names: object) -> frozenset[str]:
     """Return tags as a set.
 
     Args:

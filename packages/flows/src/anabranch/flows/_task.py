@@ -6,10 +6,9 @@ import functools
 import inspect
 import itertools
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import (
-    Any,
     Concatenate,
     Final,
     ParamSpec,
@@ -30,7 +29,7 @@ from anabranch.flows._names import docstring, function_name, task_key
 from anabranch.flows._options import TaskOptions, check_options, retry_policy, time_limit
 from anabranch.flows._printing import prints_are_logged
 from anabranch.flows._run_names import RunNamer
-from anabranch.flows._runnable import Async, Sync, WaitFor, checked_wait_for
+from anabranch.flows._runnable import Async, Sync, checked_wait_for
 from anabranch.flows._tag_limits import (
     call_within_limits,
     call_within_limits_async,
@@ -52,6 +51,7 @@ from anabranch.futures import (
 )
 from anabranch.futures.runner import (
     NO_RETRIES,
+    AnyCoroutine,
     CallSignature,
     Listener,
     RunScope,
@@ -148,7 +148,7 @@ class BaseTask(Mappable[P, R_co]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
 
-    def __reduce__(self) -> str | tuple[Any, ...]:
+    def __reduce__(self) -> str | tuple[object, ...]:
         name: str = vars(self).get("__qualname__", "")
         if self.__module__ != "__main__" and lookup(self.__module__, name) is self:
             return name  # The task is what its module says it is.
@@ -160,10 +160,10 @@ class BaseTask(Mappable[P, R_co]):
         self._signature.check(args, kwargs)
 
     def _submit(
-        self, args: tuple[object, ...], kwargs: dict[str, object], wait_for: WaitFor
+        self, args: tuple[object, ...], kwargs: dict[str, object], wait_for: object
     ) -> Future[R_co]:
         self._signature.check(args, kwargs)
-        wait_for = checked_wait_for(self.name, wait_for)
+        awaited = checked_wait_for(self.name, wait_for)
         scope = current_scope.get()
         if scope is None or scope.runner is None:
             raise self._not_submittable(scope)
@@ -180,7 +180,7 @@ class BaseTask(Mappable[P, R_co]):
             run,
             self._is_async,
             scope.flow_run,
-            (*self._after, *wait_for),
+            (*self._after, *awaited),
             self._backend or runner.backend,
             self._retry,
             self._time_limit,
@@ -289,7 +289,7 @@ class BaseTask(Mappable[P, R_co]):
 
     # ------------------------------------------------------------------ methods
 
-    def _bound(self, obj: object, owner: type | None) -> Self:
+    def _bound(self, obj: object, owner: object) -> Self:
         bind = getattr(type(self.function), "__get__", None)
         if bind is None or (obj is None and inspect.isfunction(self.function)):
             return self
@@ -300,11 +300,11 @@ class BaseTask(Mappable[P, R_co]):
 
 
 def _rebuild(
-    kind: type[BaseTask[..., object]],
+    kind: type[BaseTask[P, R]],
     shipped: TaskFunction,
     options: TaskOptions,
     after: tuple[object, ...],
-) -> BaseTask[..., object]:
+) -> BaseTask[P, R]:
     task = kind(shipped.original(), **options)
     task._after = after
     return task
@@ -392,9 +392,9 @@ class Task(Sync[P, R_co], BaseTask[P, R_co]):
     ) -> Task[Q, R_co]: ...
     @overload
     def __get__(self, obj: object, owner: type, /) -> Self: ...
-    def __get__(self, obj: object, owner: Any = None, /) -> object:
+    def __get__(self, obj: object, owner: object = None, /) -> object:
         """Return the task of a method, bound to its object."""
-        return cast("Task[..., R_co]", self)._bound(obj, owner)
+        return self._bound(obj, owner)
 
 
 @final
@@ -409,7 +409,7 @@ class AsyncTask(Async[P, R_co], BaseTask[P, R_co]):
     _is_async = True
 
     def __init__(
-        self, function: Callable[P, Coroutine[Any, Any, R_co]], /, **options: Unpack[TaskOptions]
+        self, function: Callable[P, AnyCoroutine[R_co]], /, **options: Unpack[TaskOptions]
     ) -> None:
         """Make a task of a coroutine function; `task` is the decorator for it."""
         super().__init__(function, **options)
@@ -461,9 +461,9 @@ class AsyncTask(Async[P, R_co], BaseTask[P, R_co]):
     ) -> AsyncTask[Q, R_co]: ...
     @overload
     def __get__(self, obj: object, owner: type, /) -> Self: ...
-    def __get__(self, obj: object, owner: Any = None, /) -> object:
+    def __get__(self, obj: object, owner: object = None, /) -> object:
         """Return the task of a method, bound to its object."""
-        return cast("AsyncTask[..., R_co]", self)._bound(obj, owner)
+        return self._bound(obj, owner)
 
 
 def _log_retry(run: TaskRun, flow_run: FlowRun | None, state: Running | Retrying) -> None:

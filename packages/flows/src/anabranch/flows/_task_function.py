@@ -5,21 +5,24 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from types import AsyncGeneratorType, CoroutineType, GeneratorType, MappingProxyType, MethodType
-from typing import Any, Final, Never, Self, cast
+from typing import Final, Never, Self, cast
 
 from anabranch.flows._names import function_name
 from anabranch.flows._printing import logged_prints
-from anabranch.futures.runner import current_scope, is_async_function
+from anabranch.futures.runner import AnyCoroutine, AnyFunction, current_scope, is_async_function
 
 #: What a function may return that has not run yet.
 _UNSTARTED: Final = frozenset({GeneratorType, CoroutineType, AsyncGeneratorType})
 
 _call_partial: Final = functools.partial.__call__
+_call_async_partial: Final[AnyFunction[AnyCoroutine[object] | AsyncGeneratorType[object, None]]] = (
+    functools.partial.__call__
+)
 
 
-class TaskFunction(functools.partial[Any]):
+class TaskFunction(functools.partial[object]):
     """A task's function, which travels as a reference where its module can be imported.
 
     The name of a decorated function leads to the task, so picklers find that it is not the function
@@ -37,7 +40,7 @@ class TaskFunction(functools.partial[Any]):
     is_method: bool = False
 
     @classmethod
-    def of(cls, function: Callable[..., object], log_prints: bool | None = None) -> TaskFunction:
+    def of(cls, function: AnyFunction[object], log_prints: bool | None = None) -> TaskFunction:
         """Return a task's function, which may be a bound method, ready to be shipped."""
         kind = AsyncTaskFunction if gives_coroutine(function) else TaskFunction
         if not isinstance(function, MethodType):
@@ -57,7 +60,7 @@ class TaskFunction(functools.partial[Any]):
                 setattr(self, name, value)
         return self
 
-    def original(self) -> Callable[..., object]:
+    def original(self) -> AnyFunction[object]:
         """Return the function that this was made of."""
         if self.is_method:
             return MethodType(self.func, self.args[0])
@@ -65,14 +68,14 @@ class TaskFunction(functools.partial[Any]):
             return functools.partial(self.func, *self.args, **self.keywords)
         return self.func
 
-    def __call__(self, /, *args: object, **kwargs: object) -> Any:  # noqa: ANN401 - as of a partial
+    def __call__(self, /, *args: object, **kwargs: object) -> object:
         if self.log_prints is not None:
             with logged_prints(self.log_prints):
                 return _finished(self, _call_partial(self, *args, **kwargs))
         returned = _call_partial(self, *args, **kwargs)
         return _finished(self, returned) if type(returned) in _UNSTARTED else returned
 
-    def __reduce__(self) -> str | tuple[Any, ...]:
+    def __reduce__(self) -> str | tuple[object, ...]:
         function = self.func
         module, name = function.__module__, getattr(function, "__qualname__", "")
         if module != "__main__" and _function_of(lookup(module, name)) is function:
@@ -84,19 +87,20 @@ class TaskFunction(functools.partial[Any]):
 class AsyncTaskFunction(TaskFunction):
     """The function of an async task: a coroutine function, or an async generator."""
 
-    def __call__(self, /, *args: object, **kwargs: object) -> Coroutine[Any, Any, Any]:
+    def __call__(self, /, *args: object, **kwargs: object) -> AnyCoroutine[object]:
         if self.log_prints is not None:
             return self._call_logging(args, kwargs)
-        returned = _call_partial(self, *args, **kwargs)
+        returned = _call_async_partial(self, *args, **kwargs)
         if type(returned) is AsyncGeneratorType:
             return _consumed(returned)
-        return cast("Coroutine[Any, Any, Any]", returned)
+        return returned
 
     async def _call_logging(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> object:
         with logged_prints(self.log_prints):
-            returned = _call_partial(self, *args, **kwargs)
-            consumed = type(returned) is AsyncGeneratorType
-            return await (_consumed(returned) if consumed else returned)
+            returned = _call_async_partial(self, *args, **kwargs)
+            if type(returned) is AsyncGeneratorType:
+                return await _consumed(returned)
+            return await returned
 
 
 async def _consumed(generator: AsyncGenerator[object, None]) -> list[object]:
@@ -129,7 +133,7 @@ def _refuse(function: TaskFunction, returned: str, advice: str) -> Never:
     )
 
 
-def gives_coroutine(function: Callable[..., object]) -> bool:
+def gives_coroutine(function: AnyFunction[object]) -> bool:
     """Whether a task of this function is async: of a coroutine function or an async generator."""
     called = getattr(function, "__call__", None)  # noqa: B004 - the method itself is wanted
     return (
@@ -139,11 +143,11 @@ def gives_coroutine(function: Callable[..., object]) -> bool:
     )
 
 
-def unwrapped(function: object) -> Callable[..., object]:
+def unwrapped(function: object) -> AnyFunction[object]:
     """Return the function in a classmethod or a staticmethod; anything else as it is."""
     if isinstance(function, classmethod | staticmethod):
         function = function.__func__
-    return cast("Callable[..., object]", function)
+    return cast("AnyFunction[object]", function)
 
 
 def _function_of(task: object) -> object:

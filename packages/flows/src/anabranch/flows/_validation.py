@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias, cast, final
+from collections.abc import Mapping
+from typing import Final, TypeAlias, final
 
 from anabranch.flows._exceptions import ParameterError
 from anabranch.futures import MissingDependencyError
-from anabranch.futures.runner import describe
+from anabranch.futures.runner import AnyFunction, describe
 
 Arguments: TypeAlias = tuple[tuple[object, ...], dict[str, object]]
 
@@ -23,10 +23,10 @@ class ParameterValidator:
         function: The flow's function.
     """
 
-    def __init__(self, name: str, function: Callable[..., object]) -> None:
+    def __init__(self, name: str, function: AnyFunction[object]) -> None:
         self._name: Final = name
         self._function: Final = function
-        self._check: Callable[..., Arguments] | None = None
+        self._check: AnyFunction[Arguments] | None = None
 
     def __call__(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Arguments:
         """Return the arguments as the annotations want them.
@@ -51,7 +51,7 @@ class ParameterValidator:
         except pydantic.ValidationError as error:
             found = error.errors(include_url=False, include_context=False)
             told = "; ".join(
-                f"{self._place(each['loc'])}: {_problem(cast('Mapping[str, Any]', each))}"
+                f"{self._place(each['loc'])}: {_problem(each['msg'], each['input'])}"
                 for each in found
             )
             raise ParameterError(
@@ -59,7 +59,7 @@ class ParameterValidator:
                 f"{told}. Pass what its annotations say, or leave out validate_parameters=True"
             ) from error
 
-    def _made_check(self) -> Callable[..., Arguments]:
+    def _made_check(self) -> AnyFunction[Arguments]:
         import pydantic  # noqa: PLC0415
 
         # It has the signature of the flow's function, and gives back what it is called with.
@@ -91,7 +91,7 @@ class ParameterValidator:
         return f"parameter {first!r}" + "".join(f"[{each!r}]" for each in inside)
 
 
-def _problem(error: Mapping[str, Any]) -> str:
-    given = repr(error["input"])
+def _problem(message: str, value: object) -> str:
+    given = repr(value)
     shown = given if len(given) <= 80 else given[:77] + "..."
-    return f"{error['msg']}, got {shown}"
+    return f"{message}, got {shown}"

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("anabranch.futures")
 
 #: Is called with a run's future when the run has ended.
-Callback: TypeAlias = "Callable[[Future[Any]], object]"
+Callback: TypeAlias = "Callable[[Future[Any]], object]"  # type: ignore[explicit-any]  # Of any value.
 
 
 class Keeper(Protocol):
     """Holds runs until they have ended."""
 
-    def release(self, run: Future[Any]) -> None:
+    def release(self, run: Future[object]) -> None:
         """Let go of a run that has ended, and know that if called again.
 
         It is called before whoever waits for the run goes on, and should be quick.

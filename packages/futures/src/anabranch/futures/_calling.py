@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Never, TypeVar
+from collections.abc import Mapping
+from typing import Never, TypeVar
 
 from anabranch.futures._clock import SYSTEM_CLOCK, current_clock
 from anabranch.futures._future import Future
 from anabranch.futures._scope import RunScope, current_scope
 from anabranch.futures._states import FINAL_STATES, Completed, Crashed, Failed, State, describe
 from anabranch.futures._timers import held_clock
+from anabranch.futures._typing import AnyFunction
 from anabranch.futures._work import TaskRun
 
 R = TypeVar("R")
 
 
 def call_here(
-    function: Callable[..., object],
+    function: AnyFunction[object],
     args: tuple[object, ...],
     kwargs: Mapping[str, object],
     task_run: TaskRun,
     surrounding: RunScope | None,
-) -> State[Any]:
+) -> State[R]:
     """Make the only attempt of a task run in the calling thread, as a part of what runs there.
 
     It is what `run_item` comes to for most direct calls, without an item.
@@ -46,10 +47,10 @@ def call_here(
 def call_inside(
     surrounding: RunScope | None,
     scope: RunScope,
-    function: Callable[..., object],
+    function: AnyFunction[object],
     args: tuple[object, ...],
     kwargs: Mapping[str, object],
-) -> State[Any]:
+) -> State[R]:
     """`call_in` a scope that is a part of another."""
     if surrounding is None:
         return call_in(scope, function, args, kwargs)
@@ -62,10 +63,10 @@ def call_inside(
 
 def call_in(
     scope: RunScope,
-    function: Callable[..., object],
+    function: AnyFunction[object],
     args: tuple[object, ...],
     kwargs: Mapping[str, object],
-) -> State[Any]:
+) -> State[R]:
     """Call a sync function in a scope; returns the state that came of it."""
     token = current_scope.set(scope)
     scope.call = (function, args, kwargs)

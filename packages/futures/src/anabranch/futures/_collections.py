@@ -6,7 +6,7 @@ import abc
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Generic, Never, Self, TypeVar, final, overload
+from typing import Generic, Never, Self, SupportsIndex, TypeVar, final, overload
 
 import attrs
 
@@ -46,8 +46,8 @@ class FutureList(Future[list[R]], Sequence[Future[R]]):
     @overload
     def __getitem__(self, index: int) -> Future[R]: ...
     @overload
-    def __getitem__(self, index: slice) -> FutureList[R]: ...
-    def __getitem__(self, index: int | slice) -> Future[R] | FutureList[R]:
+    def __getitem__(self, index: slice[SupportsIndex | None]) -> FutureList[R]: ...
+    def __getitem__(self, index: int | slice[SupportsIndex | None]) -> Future[R] | FutureList[R]:
         if isinstance(index, slice):
             return FutureList(self._futures[index])
         return self._futures[index]

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Never, TypeVar, overload
+from typing import TYPE_CHECKING, Final, Generic, Literal, Never, TypeVar, overload
 
 import anyio
 import anyio.to_thread
@@ -243,7 +243,7 @@ class Future(Generic[R_co]):
         self.observe()
         return await self.join_async(timeout)
 
-    def __await__(self) -> Generator[Any, None, R_co]:
+    def __await__(self) -> Generator[object, None, R_co]:
         return self._result_async().__await__()
 
     async def _result_async(self) -> R_co:

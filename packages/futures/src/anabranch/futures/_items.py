@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from anabranch.futures._arguments import scan, scan_call
 from anabranch.futures._blocking import current_lease
 from anabranch.futures._retries import NO_RETRIES, RetryPolicy
+from anabranch.futures._typing import AnyFunction
 from anabranch.futures._work import (
     Backend,
     FlowRun,
@@ -19,8 +20,8 @@ from anabranch.futures._work import (
 )
 
 
-def make_item(
-    function: Callable[..., object],
+def make_item(  # type: ignore[explicit-any]  # Only the function knows what it returns.
+    function: AnyFunction[object],
     args: tuple[object, ...],
     kwargs: Mapping[str, object],
     task_run: TaskRun,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast, final
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast, final
 
 import anyio
 import anyio.to_thread
@@ -85,7 +85,7 @@ FIRST_ATTEMPT: Final = Attempt(1)
 Command: TypeAlias = Attempt | Delay
 
 #: A lifecycle under way.
-Lifecycle: TypeAlias = Generator[Command, "State[Any] | None", "State[Any]"]
+Lifecycle: TypeAlias = Generator[Command, "State[object] | None", "State[object]"]
 
 #: Is told that a run waits for another attempt, and then that it makes it.
 Progress: TypeAlias = Callable[[Running | Retrying], object]
@@ -360,7 +360,7 @@ async def _attempt_async(
             if not item.is_plain:
                 args, kwargs = await resolve_arguments_async(item)
             scope.call = (item.function, args, kwargs)
-            returned: Any = await cast("Awaitable[R]", item.function(*args, **kwargs))
+            returned: object = await cast("Awaitable[R]", item.function(*args, **kwargs))
             if isinstance(returned, Future):
                 await returned.join_async()
                 returned = returned.final_state()

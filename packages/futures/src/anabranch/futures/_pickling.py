@@ -18,6 +18,7 @@ import attrs
 
 from anabranch.futures._pickled_parts import FUNCTION, Group, children_of, groups_of
 from anabranch.futures._states import describe
+from anabranch.futures._typing import AnyFunction
 
 Dumps: TypeAlias = Callable[[object], bytes]
 
@@ -48,7 +49,7 @@ class Unpicklable:
 def unpicklable_error(
     run_name: str,
     destination: str,
-    function: Callable[..., object],
+    function: AnyFunction[object],
     args: tuple[object, ...],
     kwargs: Mapping[str, object],
     dumps: Dumps,
@@ -87,7 +88,7 @@ def unpicklable_error(
 
 
 def find_unpicklable(
-    function: Callable[..., object],
+    function: AnyFunction[object],
     args: tuple[object, ...],
     kwargs: Mapping[str, object],
     dumps: Dumps,
@@ -126,7 +127,7 @@ def find_unpicklable(
 
 
 def _named(
-    function: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[str, object]
+    function: AnyFunction[object], args: tuple[object, ...], kwargs: Mapping[str, object]
 ) -> Iterator[tuple[str, object]]:
     """Yield the arguments under the names that the function has for them."""
     try:

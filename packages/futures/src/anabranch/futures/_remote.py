@@ -34,6 +34,7 @@ from anabranch.futures._states import (
 )
 from anabranch.futures._time_limits import TimeLimiter, limit_by_thread
 from anabranch.futures._timers import sleep, sleep_async
+from anabranch.futures._typing import AnyFunction
 from anabranch.futures._work import Backend, FlowRun, TaskRun, WorkItem
 
 R = TypeVar("R")
@@ -189,7 +190,7 @@ def pack(item: WorkItem[R], is_there: Callable[[Future[object]], bool]) -> Packe
 
 
 def run_shipment(
-    function: Callable[..., object],
+    function: AnyFunction[object],
     shipment: Shipment,
     values: Sequence[object] = (),
     dumps: Callable[[object], bytes] = pickle.dumps,

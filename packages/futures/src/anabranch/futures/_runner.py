@@ -7,10 +7,10 @@ import enum
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import TracebackType
-from typing import Any, Final, ParamSpec, Self, TypeAlias, TypeVar, final, overload
+from typing import Final, ParamSpec, Protocol, Self, TypeVar, final, overload
 
 import anyio
 import attrs
@@ -30,6 +30,7 @@ from anabranch.futures._scope import current_scope, grace
 from anabranch.futures._signals import is_interruption
 from anabranch.futures._signature import signature_of
 from anabranch.futures._states import Cancelled
+from anabranch.futures._typing import AnyCoroutine, AnyFunction
 from anabranch.futures._unwrapping import unwrapped
 from anabranch.futures._work import (
     Backend,
@@ -41,10 +42,14 @@ from anabranch.futures._work import (
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Is called with an item and with what submits it, and returns the future of that.
-AroundSubmit: TypeAlias = Callable[
-    [WorkItem[Any], Callable[[WorkItem[Any]], Future[Any]]], Future[Any]
-]
+
+class AroundSubmit(Protocol):
+    """Is called with an item and with what submits it, and returns the future of that."""
+
+    def __call__(
+        self, item: WorkItem[R], submit: Callable[[WorkItem[R]], Future[R]], /
+    ) -> Future[R]: ...
+
 
 _ENDED: Final = "is not started any more: its with block has ended"
 
@@ -344,7 +349,7 @@ class TaskRunner(abc.ABC):
     @overload
     def submit(
         self,
-        function: Callable[P, Coroutine[Any, Any, R]],
+        function: Callable[P, AnyCoroutine[R]],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
@@ -354,8 +359,8 @@ class TaskRunner(abc.ABC):
         self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
     ) -> Future[R]: ...
     def submit(
-        self, function: Callable[..., object], /, *args: object, **kwargs: object
-    ) -> Future[Any]:
+        self, function: AnyFunction[object], /, *args: object, **kwargs: object
+    ) -> Future[object]:
         """Have ``function(*args, **kwargs)`` run, and return its future.
 
         Works like the ``submit`` of `concurrent.futures`, for async functions as well, and takes
@@ -406,7 +411,7 @@ class TaskRunner(abc.ABC):
         # Not even a runner that would execute it here and now is to begin with an unwanted run.
         submit = _cancel if scope is not None and scope.is_cancelled else self._submit
         around = self.around_submit
-        future: Future[R] = submit(item) if around is None else around(item, submit)
+        future = submit(item) if around is None else around(item, submit)
         self._submitted.add()
         if future.admitted_by is not self._token:
             self.admit(future)

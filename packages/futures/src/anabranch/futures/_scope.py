@@ -18,10 +18,11 @@ from anabranch.futures._exceptions import WouldDeadlockError
 from anabranch.futures._future import Future
 from anabranch.futures._locks import SharedLocks
 from anabranch.futures._states import Cancelled
+from anabranch.futures._typing import AnyFunction
 from anabranch.futures._work import RunContext, TaskRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from anabranch.futures._runner import TaskRunner
     from anabranch.futures._work import FlowRun
@@ -42,7 +43,7 @@ REST: Final = TaskRun("", "the end of a delay", "delay")
 _NOT_STOPPED: Final = "The run could not be stopped."
 
 #: A function, and what it was called with.
-FunctionCall: TypeAlias = "tuple[Callable[..., object], tuple[object, ...], Mapping[str, object]]"
+FunctionCall: TypeAlias = "tuple[AnyFunction[object], tuple[object, ...], Mapping[str, object]]"
 
 
 def grace() -> float:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final, final
 from weakref import WeakKeyDictionary
+
+from anabranch.futures._typing import AnyFunction
 
 
 @final
@@ -17,7 +19,7 @@ class CallSignature:
         name: What errors call it.
     """
 
-    def __init__(self, function: Callable[..., object], name: str) -> None:
+    def __init__(self, function: AnyFunction[object], name: str) -> None:
         self._name: Final = name
         try:
             self._signature: inspect.Signature | None = inspect.signature(function)
@@ -55,10 +57,10 @@ class CallSignature:
             ) from None
 
 
-_known: WeakKeyDictionary[Callable[..., object], CallSignature] = WeakKeyDictionary()
+_known: WeakKeyDictionary[AnyFunction[object], CallSignature] = WeakKeyDictionary()
 
 
-def signature_of(function: Callable[..., object], name: str) -> CallSignature:
+def signature_of(function: AnyFunction[object], name: str) -> CallSignature:
     """Return a function's signature, made once for each function.
 
     Args:

@@ -6,7 +6,7 @@ import contextvars
 import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar, cast
+from typing import Final, TypeAlias, TypeVar, cast
 
 import anyio
 
@@ -21,7 +21,7 @@ from anabranch.futures._work import TaskRun
 T = TypeVar("T")
 
 #: Calls a function and returns what it returns; None if that takes longer than so many seconds.
-TimeLimiter: TypeAlias = Callable[[Callable[[], "State[Any]"], float], "State[Any] | None"]
+TimeLimiter: TypeAlias = Callable[[Callable[[], "State[object]"], float], "State[object] | None"]
 
 _ATTEMPT: Final = TaskRun("", "an attempt with a time limit", "attempt")
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Generic, Literal, TypeAlias, TypeVar, f
 import attrs
 
 from anabranch.futures._retries import NO_RETRIES, RetryPolicy
+from anabranch.futures._typing import AnyFunction
 
 if TYPE_CHECKING:
     from anabranch.futures._future import Future
@@ -197,7 +198,7 @@ class WorkItem(Generic[R_co]):
             must be quick and must not raise.
     """
 
-    function: Callable[..., object]
+    function: AnyFunction[object]
     args: tuple[object, ...]
     kwargs: Mapping[str, object]
     task_run: TaskRun
@@ -213,7 +214,7 @@ class WorkItem(Generic[R_co]):
     listener: Listener | None = None
 
 
-def is_async_function(function: Callable[..., object]) -> bool:
+def is_async_function(function: AnyFunction[object]) -> bool:
     """Whether calling ``function`` gives a coroutine; looks through partials and callables."""
     if inspect.iscoroutinefunction(function):
         return True

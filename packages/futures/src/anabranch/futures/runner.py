@@ -88,6 +88,7 @@ from anabranch.futures._small_values import pickled_if_small
 from anabranch.futures._states import FINAL_STATES, StoredValue, describe, root_cause
 from anabranch.futures._time_limits import TimeLimiter, limit_by_thread, limited_async
 from anabranch.futures._timers import held_clock, sleep, sleep_async, watched_loop
+from anabranch.futures._typing import AnyCoroutine, AnyFunction
 from anabranch.futures._work import Listener, is_async_function, new_run_id, new_run_serial
 
 __all__ = [
@@ -96,6 +97,8 @@ __all__ = [
     "NO_LOOPS",
     "NO_RETRIES",
     "SYSTEM_CLOCK",
+    "AnyCoroutine",
+    "AnyFunction",
     "AsTheyEnd",
     "AtomicCount",
     "Attempt",

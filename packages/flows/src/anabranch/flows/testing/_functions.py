@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Generator
+from collections.abc import AsyncGenerator, Generator
 from types import TracebackType
-from typing import Any, Final, Self, final
+from typing import Final, Self, final
 
 import anyio
 import attrs
@@ -17,7 +17,7 @@ from anabranch.flows._context import flow_run, task_run
 from anabranch.flows._decorators import task
 from anabranch.flows._logging import get_run_logger
 from anabranch.futures import Failed, State
-from anabranch.futures.runner import running_loop
+from anabranch.futures.runner import AnyCoroutine, running_loop
 from anabranch.futures.testing import Tally, Ticket
 
 
@@ -144,7 +144,7 @@ async def count_async(n: int) -> AsyncGenerator[int, None]:
 
 
 @task(task_run_name="wrong")
-def forget_to_await() -> Coroutine[Any, Any, int]:
+def forget_to_await() -> AnyCoroutine[int]:
     """Return a coroutine by mistake."""
     return _one()
 

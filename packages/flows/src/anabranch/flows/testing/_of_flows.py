@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Final
+from typing import Final
 
 import anyio
 
@@ -34,6 +34,7 @@ from anabranch.futures import (
     TimedOut,
     wait_async,
 )
+from anabranch.futures.runner import AnyFunction
 from anabranch.futures.testing import (
     Behaviour,
     Gate,
@@ -117,7 +118,7 @@ def _(subject: Subject) -> None:
 @behaviour("brings over what a flow returns, so that it can be read afterwards")
 def _(subject: Subject) -> None:
     @flow(task_runner=subject.make())
-    def body() -> dict[str, Any]:
+    def body() -> dict[str, FutureList[int] | list[Future[int]]]:
         return {"mapped": add.map([1, 2], [1, 1]), "one": [add.submit(5)]}
 
     returned = body()
@@ -306,7 +307,7 @@ def _(subject: Subject) -> None:
     def body(x: int) -> int:
         return add.submit(x, 1).result()
 
-    given: Any = "2"
-    assert body(given) == 3
-    given = "two"
-    assert isinstance(body.run(given).result(raise_on_failure=False), ParameterError)
+    call: AnyFunction[int] = body
+    assert call("2") == 3
+    run: AnyFunction[State[int]] = body.run
+    assert isinstance(run("two").result(raise_on_failure=False), ParameterError)

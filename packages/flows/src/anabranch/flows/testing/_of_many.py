@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
 import anyio.lowlevel
@@ -33,6 +33,7 @@ from anabranch.futures import (
     unmapped,
     wait,
 )
+from anabranch.futures.runner import AnyFunction
 from anabranch.futures.testing import (
     NOT_BUILT_YET,
     NOT_IN_PLACE,
@@ -59,7 +60,7 @@ def _(subject: Subject) -> None:
         first = add.map(range(3), unmapped(10))
         assert isinstance(first, FutureList)
         second = add.map(first, [1, 2, 3])
-        map_any: Callable[..., object] = add.map
+        map_any: AnyFunction[object] = add.map
         with raises(ValueError, "add.map()", "length"):
             map_any([1, 2], [1, 2, 3])
         return [first.result(), second.result(), [each.result() for each in as_completed(first)]]

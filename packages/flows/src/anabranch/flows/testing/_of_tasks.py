@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from anabranch.flows._context import flow_run, task_run
 from anabranch.flows._decorators import flow, task
 from anabranch.flows._tags import tags
+from anabranch.flows._task import Task
 from anabranch.flows.testing._functions import (
     Double,
     Log,
@@ -42,6 +43,7 @@ from anabranch.futures import (
     ConcurrencyType,
     Crashed,
     Failed,
+    Running,
     RunTimedOutError,
     State,
     TaskRun,
@@ -284,10 +286,11 @@ def _(subject: Subject) -> None:
 def _(subject: Subject) -> None:
     calls: list[tuple[str, str, int]] = []
 
-    def hook(made: Any, run: TaskRun, state: Any) -> None:  # noqa: ANN401 - any state
+    def hook(made: object, run: TaskRun, state: State[object] | Running) -> None:
+        assert isinstance(made, Task)
         calls.append((made.name, state.name, os.getpid()))
 
-    async def hook_async(made: Any, run: TaskRun, state: Any) -> None:  # noqa: ANN401 - any state
+    async def hook_async(made: object, run: TaskRun, state: State[object]) -> None:
         hook(made, run, state)
 
     @flow(task_runner=subject.make())
@@ -315,7 +318,7 @@ def _(subject: Subject) -> None:
 def _(subject: Subject) -> None:
     calls: list[str] = []
 
-    def hook(made: Any, run: TaskRun, state: Any) -> None:  # noqa: ANN401 - any state
+    def hook(made: object, run: TaskRun, state: State[object] | Running) -> None:
         calls.append(state.name)
 
     with new_tally() as tally, Gate() as gate:
@@ -362,7 +365,7 @@ def _(subject: Subject) -> None:
 def _(subject: Subject) -> None:
     attempts: list[str] = []
 
-    def hook(made: Any, run: TaskRun, state: Any) -> None:  # noqa: ANN401 - any state
+    def hook(made: object, run: TaskRun, state: State[object] | Running) -> None:
         attempts.append(state.name)
 
     with new_tally() as tally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, TypeAlias, final
+from typing import Final, TypeAlias, TypeVar, final
 
 import attrs
 
@@ -24,8 +24,10 @@ from anabranch.futures import (
 )
 from anabranch.futures.runner import SYSTEM_CLOCK, current_clock, resolve_arguments, state_of_error
 
+R = TypeVar("R")
+
 #: Names runs: a task, or the name of a task or of a run.
-Which: TypeAlias = str | BaseTask[..., object]
+Which: TypeAlias = str | BaseTask[..., object]  # type: ignore[explicit-any]  # Whatever it takes.
 
 
 @final
@@ -108,7 +110,7 @@ class Entry:
 
     __slots__ = ("events", "future", "item")
 
-    def __init__(self, item: WorkItem[Any]) -> None:
+    def __init__(self, item: WorkItem[object]) -> None:
         self.item: Final = item
         self.future: Future[object] | None = None
         self.events: list[RunEvent] = []
@@ -139,9 +141,7 @@ class Record:
         self._events: list[RunEvent] = []
         self._origin: Final = time.monotonic()
 
-    def submit(
-        self, item: WorkItem[Any], submit: Callable[[WorkItem[Any]], Future[Any]]
-    ) -> Future[Any]:
+    def submit(self, item: WorkItem[R], submit: Callable[[WorkItem[R]], Future[R]]) -> Future[R]:
         """Submit an item, and record what becomes of it."""
         entry = Entry(item)
         listener = item.listener

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import MappingProxyType, TracebackType
-from typing import Any, Final, Self, TypeAlias, TypedDict, TypeVar, Unpack, final
+from typing import Any, Final, Protocol, Self, TypeAlias, TypedDict, TypeVar, Unpack, final
 from weakref import WeakSet
 
 import anyio
@@ -29,7 +29,7 @@ from anabranch.futures import (
     TaskRun,
     TaskRunner,
 )
-from anabranch.futures.runner import Listener, make_item, new_run_id
+from anabranch.futures.runner import AnyFunction, Listener, make_item, new_run_id
 from anabranch.futures.testing._functions import Tally, same
 from anabranch.futures.testing._gate import open_gates_of
 
@@ -308,15 +308,26 @@ NOT_BUILT_YET: Final[Reasons] = {
 }
 
 
+#: The future of a run of any function.
+AnyFuture: TypeAlias = Future[Any]  # type: ignore[explicit-any]  # Only the function knows.
+
+#: Raises AssertionError if a runner does not behave.
+Check: TypeAlias = Callable[[Subject], None]
+
+
+class Registrar(Protocol):
+    """Takes the name of a behaviour, and gives a decorator for its check."""
+
+    def __call__(self, name: str, not_for: Reasons | None = None) -> Callable[[Check], Check]: ...
+
+
 def registrar(
     rows: list[Behaviour],
-) -> Callable[..., Callable[[Callable[[Subject], None]], Callable[[Subject], None]]]:
+) -> Registrar:
     """Return a decorator that puts checks into a table, with their names."""
 
-    def behaviour(
-        name: str, not_for: Reasons | None = None
-    ) -> Callable[[Callable[[Subject], None]], Callable[[Subject], None]]:
-        def register(check: Callable[[Subject], None]) -> Callable[[Subject], None]:
+    def behaviour(name: str, not_for: Reasons | None = None) -> Callable[[Check], Check]:
+        def register(check: Check) -> Check:
             rows.append(Behaviour(name, check, not_for or {}))
             return check
 
@@ -335,29 +346,29 @@ class ItemOptions(TypedDict, total=False):
     listener: Listener | None
 
 
-def submit_after(subject: Subject, upstream: Future[Any], *args: object) -> Future[Any]:
+def submit_after(subject: Subject, upstream: Future[object], *args: object) -> AnyFuture:
     """Submit `same` to run after another run, whose value it does not get."""
     return dispatch(subject, same, *args, wait_for=(upstream,))
 
 
 def dispatch(
     subject: Subject,
-    function: Callable[..., object],
+    function: AnyFunction[object],
     /,
     *args: object,
     **options: Unpack[ItemOptions],
-) -> Future[Any]:
+) -> AnyFuture:
     """Submit a function with the options of `make_item`."""
     return dispatch_to(subject.runner, function, *args, **options)
 
 
 def dispatch_to(
     runner: TaskRunner,
-    function: Callable[..., object],
+    function: AnyFunction[object],
     /,
     *args: object,
     **options: Unpack[ItemOptions],
-) -> Future[Any]:
+) -> AnyFuture:
     """Submit a function to this runner, with the options of `make_item`."""
     run_id = new_run_id()
     name = getattr(function, "__name__", "function")

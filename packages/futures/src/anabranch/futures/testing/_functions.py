@@ -7,15 +7,15 @@ import dataclasses
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Final, final
+from collections.abc import Mapping
+from typing import Final, final
 
 import anyio
 import anyio.lowlevel
 import attrs
 
 from anabranch.futures import Failed, Future, State, TaskRunner
-from anabranch.futures.runner import current_scope, running_loop
+from anabranch.futures.runner import AnyFunction, current_scope, running_loop
 from anabranch.futures.testing._gate import Ticket
 
 
@@ -121,7 +121,7 @@ class ExplodingError(Exception):
         super().__init__("ticking")
         self.kind = kind
 
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+    def __reduce__(self) -> tuple[AnyFunction[object], tuple[object, ...]]:
         return _explode, (self.kind,)
 
 
@@ -132,7 +132,7 @@ def _explode(kind: type[BaseException]) -> None:
 class InterruptingError(Exception):
     """An exception that raises KeyboardInterrupt when it is pickled."""
 
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+    def __reduce__(self) -> tuple[AnyFunction[object], tuple[object, ...]]:
         raise KeyboardInterrupt
 
 
@@ -144,7 +144,7 @@ class MuteError(Exception):
 
 
 #: How to make exceptions that do not travel well, each with what is said of a run that raises it.
-ODD_ERRORS: Final[tuple[tuple[str, Callable[..., Exception], tuple[object, ...]], ...]] = (
+ODD_ERRORS: Final[tuple[tuple[str, type[Exception], tuple[object, ...]], ...]] = (
     ("StubbornError: this and that", StubbornError, ("this", "that")),
     ("LockedError: locked", LockedError, ()),
     ("ExplodingError: ticking", ExplodingError, (ValueError,)),
@@ -155,14 +155,14 @@ ODD_ERRORS: Final[tuple[tuple[str, Callable[..., Exception], tuple[object, ...]]
 )
 
 
-def fail_with(make: Callable[..., Exception], *args: object) -> int:
+def fail_with(kind: type[Exception], *args: object) -> int:
     """Raise what is made here."""
-    raise make(*args)
+    raise kind(*args)
 
 
-async def fail_with_async(make: Callable[..., Exception], *args: object) -> int:
+async def fail_with_async(kind: type[Exception], *args: object) -> int:
     """Raise what is made here, in an event loop."""
-    raise make(*args)
+    raise kind(*args)
 
 
 # ---------------------------------------------------------------------------- attempts
@@ -396,7 +396,7 @@ def descend(depth: int) -> int:
     return 0 if depth == 0 else 1 + runner_of_run().submit(descend, depth - 1).result()
 
 
-def submit_dependants(ticket: Ticket, tally: Tally) -> Any:  # noqa: ANN401 - never returned
+def submit_dependants(ticket: Ticket, tally: Tally) -> int:
     """Submit a run behind one that waits at a gate, and wait for both."""
     runner = runner_of_run()
     first = runner.submit(wait_at, ticket)

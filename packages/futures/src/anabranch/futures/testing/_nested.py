@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Final
 
 from anabranch.futures import (
     Backend,
     Completed,
     ConcurrencyType,
     Failed,
-    Future,
     ResultUnavailableError,
     RunTimedOutError,
     TimedOut,
@@ -23,10 +22,12 @@ from anabranch.futures import (
     wait,
     wait_async,
 )
+from anabranch.futures.runner import AnyFunction
 from anabranch.futures.testing._behaviour import (
     NOT_BUILT_YET,
     NOT_IN_PLACE,
     ONLY_IN_PARALLEL,
+    AnyFuture,
     Behaviour,
     Subject,
     dispatch,
@@ -116,8 +117,8 @@ def _(subject: Subject) -> None:
 
 @behaviour("ends a chain of several hundred runs, well or badly")
 def _(subject: Subject) -> None:
-    value: Future[Any] = subject.runner.submit(add, 0)
-    failure: Future[Any] = subject.runner.submit(fail, "gone")
+    value: AnyFuture = subject.runner.submit(add, 0)
+    failure: AnyFuture = subject.runner.submit(fail, "gone")
     for _ in range(300):
         value = subject.runner.submit(add, lift(value), 1)
         failure = subject.runner.submit(add, lift(failure), 1)
@@ -200,7 +201,7 @@ def _(subject: Subject) -> None:
         future = subject.runner.submit(kind_of, value)
         with raises(TypeError, future.task_run.name, f"argument {path} cannot be pickled"):
             future.result()
-    method: Any = Case(threading.Lock()).__eq__
+    method: AnyFunction[object] = Case(threading.Lock()).__eq__
     with raises(TypeError, "argument 'self'.content cannot be pickled"):
         subject.runner.submit(method, 1).result()
     assert subject.runner.submit(add, 1).result() == 1
@@ -226,7 +227,7 @@ def _(subject: Subject) -> None:
 def _(subject: Subject) -> None:
     for function in (fail_with, fail_with_async):
         for message, make, args in ODD_ERRORS:
-            future: Future[Any] = subject.runner.submit(function, make, *args)
+            future: AnyFuture = subject.runner.submit(function, make, *args)
             state = future.wait()
             assert isinstance(state, Failed), state
             assert state.message == message

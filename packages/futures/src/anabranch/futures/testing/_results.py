@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from anabranch.futures import (
     Completed,
@@ -18,8 +17,10 @@ from anabranch.futures import (
     lift,
     quote,
 )
+from anabranch.futures.runner import AnyFunction
 from anabranch.futures.testing._behaviour import (
     NOT_IN_PLACE,
+    AnyFuture,
     Behaviour,
     Subject,
     raises,
@@ -125,7 +126,7 @@ def _(subject: Subject) -> None:
 
 @behaviour("refuses arguments that do not fit the function, naming them")
 def _(subject: Subject) -> None:
-    submit: Callable[..., Future[object]] = subject.runner.submit
+    submit: AnyFunction[Future[object]] = subject.runner.submit
     with raises(TypeError, "add()", "'z'"):
         submit(add, 1, z=2)
     with raises(TypeError, "add()", "'x'"):
@@ -194,7 +195,7 @@ def _(subject: Subject) -> None:
 
 @behaviour("tells the root cause at the end of a long chain")
 def _(subject: Subject) -> None:
-    future: Future[Any] = subject.runner.submit(fail, "gone")
+    future: AnyFuture = subject.runner.submit(fail, "gone")
     for _ in range(10):
         future = subject.runner.submit(same, [lift(future)])
     state = future.wait()

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Awaitable
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, cast, final
+from typing import TYPE_CHECKING, Final, cast, final
 
 from anabranch.futures.runner import describe, new_run_id
 from anabranch.runners.dask._native import Client, Distributed, NativeFuture
@@ -47,10 +47,10 @@ class Canceller:
         self._logger: Final = logger
         self._changed: Final = threading.Condition()
         # The runs are held too: one that starts all the same is yet to be told so.
-        self._waiting: list[tuple[NativeFuture, DaskRun[Any]]] = []
+        self._waiting: list[tuple[NativeFuture, DaskRun[object]]] = []
         self._is_busy = False
 
-    def cancel(self, run: DaskRun[Any], native: NativeFuture) -> None:
+    def cancel(self, run: DaskRun[object], native: NativeFuture) -> None:
         """Have Dask forget a run; does not wait for it."""
         with self._changed:
             self._waiting.append((native, run))
@@ -59,7 +59,7 @@ class Canceller:
             self._is_busy = True
         self._client.loop.add_callback(self._work)
 
-    def stop(self, run: DaskRun[Any], worker: str) -> None:
+    def stop(self, run: DaskRun[object], worker: str) -> None:
         """Have a run stopped as far as can be on the worker that executes it; does not wait."""
         self._client.loop.add_callback(self._tell_workers, [run.task_run.id], [worker])
 

@@ -17,14 +17,13 @@ from anabranch.runners.dask._quiet import quiet_about_giving_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
 _logger = logging.getLogger("anabranch.task_runner.dask")
 
 
 @contextmanager
 def connected_client(
-    distributed: Distributed, address: str, client_kwargs: Mapping[str, Any]
+    distributed: Distributed, address: str, client_kwargs: Mapping[str, object]
 ) -> Iterator[Client]:
     """Connect to a scheduler, for as long as the context lasts.
 
@@ -80,7 +79,7 @@ class _Registry(Protocol):
     get_backend: Callable[[str], object]
 
 
-def connect_timeout(client_kwargs: Mapping[str, Any]) -> float:
+def connect_timeout(client_kwargs: Mapping[str, object]) -> float:
     """Return how long a client of these arguments tries to connect, in seconds."""
     config = cast("_DaskConfig", importlib.import_module("dask.config"))
     utils = cast("_DaskUtils", importlib.import_module("dask.utils"))

@@ -8,12 +8,12 @@ import importlib.util
 import logging
 import multiprocessing
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, Protocol, cast
 
 from anabranch.futures import MissingDependencyError
-from anabranch.futures.runner import describe
+from anabranch.futures.runner import AnyFunction, describe
 from anabranch.runners.dask._native import (
     Client,
     Cluster,
@@ -23,13 +23,10 @@ from anabranch.runners.dask._native import (
     Nanny,
 )
 
-if TYPE_CHECKING:
-    from typing import Any
-
 _logger = logging.getLogger("anabranch.task_runner.dask")
 
 #: A cluster class, or anything that is called like one.
-ClusterFactory = Callable[..., object]
+ClusterFactory = AnyFunction[object]
 
 #: How long workers that are ended in a hurry have for it before they are killed, in seconds.
 _PATIENCE: Final = 2.5
@@ -100,7 +97,7 @@ def refuse_unguarded_script() -> None:
 def open_cluster(
     distributed: Distributed,
     cluster_class: ClusterFactory | None,
-    cluster_kwargs: Mapping[str, Any],
+    cluster_kwargs: Mapping[str, object],
     logger: logging.Logger,
 ) -> Cluster:
     """Make a cluster.
@@ -176,15 +173,15 @@ def _wait_for_lost_workers(cluster: Cluster) -> None:
         vars(cluster)["_update_worker_status"] = partial(update, cluster)
 
 
-def _choose_dashboard_port(kwargs: dict[str, Any]) -> None:
+def _choose_dashboard_port(kwargs: dict[str, object]) -> None:
     """Have a free port taken where the user does not mind which, so that Dask does not warn.
 
     Without a dashboard the scheduler serves its metrics there all the same.
     """
     if kwargs.get("dashboard_address") is None and not _is_free(_DASHBOARD_PORT):
         if "dashboard_address" in kwargs:
-            scheduler_kwargs = kwargs.get("scheduler_kwargs") or {}
-            kwargs["scheduler_kwargs"] = {"dashboard": False, **scheduler_kwargs}
+            given = cast("Mapping[str, object]", kwargs.get("scheduler_kwargs") or {})
+            kwargs["scheduler_kwargs"] = {"dashboard": False, **given}
         kwargs["dashboard_address"] = ":0"
 
 
@@ -229,7 +226,12 @@ def prepare_scheduler(client: Client, *, is_ours: bool) -> None:
         _logger.info("The Dask dashboard is available at %s", link)
 
 
-def _prepare(is_ours: bool, dask_scheduler: Any) -> bool:  # noqa: ANN401 - its class is not typed
+class _Scheduler(Protocol):
+    allowed_failures: int
+    services: Mapping[str, object]
+
+
+def _prepare(is_ours: bool, dask_scheduler: _Scheduler) -> bool:
     if is_ours:
         dask_scheduler.allowed_failures = 0
     has_server = "dashboard" in dask_scheduler.services

@@ -7,7 +7,7 @@ import pickle
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Final, cast, final
+from typing import TYPE_CHECKING, Final, cast, final
 from weakref import WeakValueDictionary
 
 import attrs
@@ -52,9 +52,9 @@ class Settings:
 
     address: str | None
     cluster_class: ClusterFactory | None
-    cluster_kwargs: Mapping[str, Any]
-    adapt_kwargs: Mapping[str, Any]
-    client_kwargs: Mapping[str, Any]
+    cluster_kwargs: Mapping[str, object]
+    adapt_kwargs: Mapping[str, object]
+    client_kwargs: Mapping[str, object]
 
 
 @final
@@ -86,7 +86,7 @@ class Connection:
         self._lock: Final = threading.Lock()
         self._client: Client | None = None
         self._is_in_a_hurry = False
-        self._runs: Final[WeakValueDictionary[str, DaskRun[Any]]] = WeakValueDictionary()
+        self._runs: Final[WeakValueDictionary[str, DaskRun[object]]] = WeakValueDictionary()
         self._numbers: Final = itertools.count(1)
         self.note_abandoned: Final = note_abandoned
         self.helper: Final = SerialThread("anabranch-dask-helper")
@@ -155,7 +155,7 @@ class Connection:
     # ------------------------------------------------------------------ runs
 
     def submit(
-        self, run: DaskRun[Any], parcel: Parcel, dependencies: list[NativeFuture]
+        self, run: DaskRun[object], parcel: Parcel, dependencies: list[NativeFuture]
     ) -> NativeFuture:
         """Hand a run to Dask, soon, and return its key.
 
@@ -172,7 +172,7 @@ class Connection:
             key = f"{key}-{next(self._numbers)}"
         return self._outbox.put(run, key, parcel, dependencies)
 
-    def gate(self, run: DaskRun[Any], native: NativeFuture) -> NativeFuture:
+    def gate(self, run: DaskRun[object], native: NativeFuture) -> NativeFuture:
         """Return a key that ends as a run does, and holds nothing.
 
         What waits for a run without wanting its value depends on this one, so that the value stays
@@ -240,17 +240,17 @@ class Connection:
                 if run is not None:
                     run.attempt_ended(seconds, cast("bytes | None", pickled))
 
-    def stop(self, run: DaskRun[Any], worker: str) -> None:
+    def stop(self, run: DaskRun[object], worker: str) -> None:
         """Have a run stopped where it is being executed, as far as can be; does not wait for it."""
         if self._client is not None:
             self._canceller.stop(run, worker)
 
-    def cancel(self, run: DaskRun[Any], native: NativeFuture) -> None:
+    def cancel(self, run: DaskRun[object], native: NativeFuture) -> None:
         """Have Dask forget a run that has not ended there; does not wait for it."""
         if self._client is not None:
             self._canceller.cancel(run, native)
 
-    def report_straggler(self, run: DaskRun[Any], worker: str) -> None:
+    def report_straggler(self, run: DaskRun[object], worker: str) -> None:
         """Say that a run was cancelled just as it started, and cannot be stopped."""
         self._logger.warning(
             "Run %r was cancelled just as it started: its function runs to its end on the Dask "

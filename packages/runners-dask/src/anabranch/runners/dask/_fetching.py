@@ -5,20 +5,20 @@ from __future__ import annotations
 import importlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Protocol, cast, final
+from typing import Final, Protocol, TypeAlias, cast, final
 
 from anabranch.runners.dask._native import Client, NativeFuture, import_sync
-
-if TYPE_CHECKING:
-    from typing import Any
-
 
 #: So many values are brought over at a time.
 _MAX_CONNECTIONS: Final = 16
 
 
+#: Values by their keys under "data", or what went wrong.
+_Answer: TypeAlias = Mapping[str, Mapping[str, object]]
+
+
 class _Scheduler(Protocol):
-    def gather(self, *, keys: list[str]) -> Awaitable[Mapping[str, Any]]: ...
+    def gather(self, *, keys: list[str]) -> Awaitable[_Answer]: ...
 
 
 class _Pool(Protocol):
@@ -29,14 +29,34 @@ class _Pool(Protocol):
     def close(self) -> Awaitable[None]: ...
 
 
+class _PoolClass(Protocol):
+    def __call__(
+        self,
+        *,
+        deserialize: bool,
+        connection_args: Mapping[str, object],
+        timeout: float,
+        limit: int,
+    ) -> _Pool: ...
+
+
 class _Core(Protocol):
-    ConnectionPool: Callable[..., _Pool]
+    ConnectionPool: _PoolClass
+
+
+class _Serialized(Protocol):
+    header: Mapping[str, object]
+    frames: object
+
+
+class _Wrapped(Protocol):
+    data: object
 
 
 class _Serialization(Protocol):
-    Serialized: type[Any]
-    Serialize: type[Any]
-    ToPickle: type[Any]
+    Serialized: type[_Serialized]
+    Serialize: type[_Wrapped]
+    ToPickle: type[_Wrapped]
     merge_and_deserialize: Callable[[object, object], object]
 
 
@@ -78,7 +98,7 @@ class Fetcher:
         key = native.key
         try:
             answer = self._sync(self._client.loop, self._gather, key)
-            value = cast("Mapping[str, Any]", answer)["data"][key]
+            value = cast("_Answer", answer)["data"][key]
         except (OSError, KeyError):
             return native.result()  # It is lost: Dask may compute it anew, or has its own error.
         serialization = self._serialization
@@ -88,10 +108,11 @@ class Fetcher:
                 frames = self._compression.decompress(header, frames)
             return serialization.merge_and_deserialize(header, frames)
         # Within one process it is never pickled.
-        is_wrapped = isinstance(value, serialization.Serialize | serialization.ToPickle)
-        return value.data if is_wrapped else value
+        if isinstance(value, (serialization.Serialize, serialization.ToPickle)):
+            return value.data
+        return value
 
-    async def _gather(self, key: str) -> Mapping[str, object]:
+    async def _gather(self, key: str) -> _Answer:
         return await self._pool(self._client.scheduler.address).gather(keys=[key])
 
     def close(self) -> None:

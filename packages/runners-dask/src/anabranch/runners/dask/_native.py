@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal, Protocol, cast
 
 from anabranch.futures import MissingDependencyError
+from anabranch.futures.runner import AnyFunction
 
 
 class NativeFuture(Protocol):
@@ -35,7 +36,7 @@ class NativeFuture(Protocol):
 class Loop(Protocol):
     """The event loop of a client, in its own thread."""
 
-    def add_callback(self, callback: Callable[..., object], *args: object) -> None:
+    def add_callback(self, callback: AnyFunction[object], *args: object) -> None:
         """Have a function, which may be async, called in the loop; thread-safe."""
 
 
@@ -64,7 +65,7 @@ class Client(Protocol):
 
     def submit(
         self,
-        function: Callable[..., object],
+        function: AnyFunction[object],
         *args: object,
         key: str,
         pure: bool,
@@ -74,7 +75,7 @@ class Client(Protocol):
 
     def map(
         self,
-        function: Callable[..., object],
+        function: AnyFunction[object],
         values: Sequence[object],
         /,
         *,
@@ -85,7 +86,7 @@ class Client(Protocol):
 
     def run(
         self,
-        function: Callable[..., object],
+        function: AnyFunction[object],
         *args: object,
         workers: list[str] | None,
         on_error: str,
@@ -95,7 +96,7 @@ class Client(Protocol):
         It is to be awaited if called in the client's loop, as it is here.
         """
 
-    def run_on_scheduler(self, function: Callable[..., object], *, is_ours: bool) -> object:
+    def run_on_scheduler(self, function: AnyFunction[object], *, is_ours: bool) -> object:
         """Have a function called in the scheduler's process."""
 
     def _send_to_scheduler(self, message: Mapping[str, object]) -> None:
@@ -106,6 +107,10 @@ class Client(Protocol):
 
     def close(self) -> None:
         """Disconnect, and end the loop if it is the client's own."""
+
+
+class _ClientClass(Protocol):
+    def __call__(self, address: object, **kwargs: object) -> Client: ...
 
 
 class _WorkersScheduler(Protocol):
@@ -183,7 +188,7 @@ class LocalCluster(Cluster, Protocol):
 class Distributed(Protocol):
     """The module ``distributed``."""
 
-    Client: Callable[..., Client]
+    Client: _ClientClass
     Future: Callable[[str, object], NativeFuture]
     LocalCluster: type
     Nanny: type
@@ -214,7 +219,7 @@ def import_dumps() -> Callable[[object], bytes]:
     return cast("Callable[[object], bytes]", module.dumps)
 
 
-def import_sync() -> Callable[..., object]:
+def import_sync() -> AnyFunction[object]:
     """Import what calls an async function in a loop of Dask's, from another thread, and waits."""
     module = importlib.import_module("distributed.utils")
-    return cast("Callable[..., object]", module.sync)
+    return cast("AnyFunction[object]", module.sync)

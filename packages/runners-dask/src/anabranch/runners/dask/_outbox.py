@@ -8,7 +8,7 @@ import importlib
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast, final
+from typing import TYPE_CHECKING, Final, Protocol, cast, final
 
 import attrs
 
@@ -52,7 +52,7 @@ class _Letter:
         context: The context variables there, which hold the annotations.
     """
 
-    run: DaskRun[Any]
+    run: DaskRun[object]
     native: NativeFuture
     parcel: Parcel
     annotations: Mapping[str, object]
@@ -90,7 +90,7 @@ class Outbox:
         self._watches: set[asyncio.Future[None]] = set()
 
     def put(
-        self, run: DaskRun[Any], key: str, parcel: Parcel, dependencies: list[NativeFuture]
+        self, run: DaskRun[object], key: str, parcel: Parcel, dependencies: list[NativeFuture]
     ) -> NativeFuture:
         """Have a run submitted, soon or at once, and return its key.
 
@@ -160,11 +160,11 @@ class Outbox:
             sent = [(letter.run, letter.native) for letter in batch]
             self._client.loop.add_callback(self._watch, sent)
 
-    def _watch(self, sent: list[tuple[DaskRun[Any], NativeFuture]]) -> None:
+    def _watch(self, sent: list[tuple[DaskRun[object], NativeFuture]]) -> None:
         for run, native in sent:
             watch = asyncio.ensure_future(self._done_callback(native, partial(self._tell, run)))
             self._watches.add(watch)  # The loop itself does not hold it.
             watch.add_done_callback(self._watches.discard)
 
-    def _tell(self, run: DaskRun[Any], native: NativeFuture) -> None:
+    def _tell(self, run: DaskRun[object], native: NativeFuture) -> None:
         self._ended.call_soon(partial(run.guard, run.native_ended, native))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import functools
 import pickle
 import types
-from collections.abc import Callable
 from typing import Final, SupportsIndex, TypeVar, final
 from weakref import WeakKeyDictionary
 
 from anabranch.futures import WorkItem
-from anabranch.futures.runner import Shipment, unpicklable_error
+from anabranch.futures.runner import AnyFunction, Shipment, unpicklable_error
 from anabranch.runners.dask._native import import_dumps
 
 R = TypeVar("R")
@@ -92,7 +91,7 @@ class Packer:
     def __init__(self, topic: str) -> None:
         self._dumps = import_dumps()
         self._topic = topic
-        self._functions: WeakKeyDictionary[Callable[..., object], bytes] = WeakKeyDictionary()
+        self._functions: WeakKeyDictionary[AnyFunction[object], bytes] = WeakKeyDictionary()
 
     def __call__(self, item: WorkItem[R], shipment: Shipment) -> Parcel:
         """Pickle one run.
@@ -122,7 +121,7 @@ class Packer:
             return Parcel(self._topic, run.id, run.name, function, pickled)
         raise failure
 
-    def _pickled_function(self, function: Callable[..., object]) -> bytes:
+    def _pickled_function(self, function: AnyFunction[object]) -> bytes:
         is_plain = _is_plain(function)
         if is_plain and (known := self._functions.get(function)) is not None:
             return known

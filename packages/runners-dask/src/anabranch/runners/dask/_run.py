@@ -22,6 +22,7 @@ from anabranch.futures import (
     WorkItem,
 )
 from anabranch.futures.runner import (
+    AnyFunction,
     CancelTimer,
     Delay,
     StoredValue,
@@ -36,7 +37,7 @@ from anabranch.runners.dask._bare import bare
 from anabranch.runners.dask._outcomes import crashed, failure_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from anabranch.runners.dask._connection import Connection
     from anabranch.runners.dask._native import NativeFuture
@@ -313,7 +314,7 @@ class DaskRun(Future[R_co]):
             self._connection.stop(self, self._worker)
         return Cancellation.WILL_STOP if self._is_async else Cancellation.CANNOT_STOP
 
-    def guard(self, function: Callable[..., object], *args: object) -> None:
+    def guard(self, function: AnyFunction[object], *args: object) -> None:
         """Call a function in a thread of ours or Dask's; if it raises, the run has `Crashed`."""
         try:
             function(*args)

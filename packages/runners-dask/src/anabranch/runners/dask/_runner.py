@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar, final
+from typing import TYPE_CHECKING, Final, TypeVar, final
 
 import anyio
 import anyio.to_thread
 
 from anabranch.futures import Completed, ConcurrencyType, Future, TaskRunner, WorkItem
-from anabranch.futures.runner import when_ready
+from anabranch.futures.runner import AnyFunction, when_ready
 from anabranch.runners.dask._cluster import resolve_cluster_class
 from anabranch.runners.dask._connection import Connection, Settings
 from anabranch.runners.dask._run import DaskRun, natives_in
@@ -56,10 +56,10 @@ class DaskTaskRunner(TaskRunner):
     def __init__(
         self,
         address: str | None = None,
-        cluster_class: str | Callable[..., object] | None = None,
-        cluster_kwargs: Mapping[str, Any] | None = None,
-        adapt_kwargs: Mapping[str, Any] | None = None,
-        client_kwargs: Mapping[str, Any] | None = None,
+        cluster_class: str | AnyFunction[object] | None = None,
+        cluster_kwargs: Mapping[str, object] | None = None,
+        adapt_kwargs: Mapping[str, object] | None = None,
+        client_kwargs: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__()
         new = {

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, cast, final
+from typing import TYPE_CHECKING, Final, cast, final
 
 import anyio
 
 from anabranch.futures import Cancelled
-from anabranch.futures.runner import EventLoop, running_loop, sleep_async
+from anabranch.futures.runner import AnyCoroutine, AnyFunction, EventLoop, running_loop, sleep_async
 
 if TYPE_CHECKING:
     from anabranch.futures import State
@@ -70,8 +69,8 @@ class Stop:
             loop.call_soon(scope.cancel)
 
     def guard(
-        self, function: Callable[..., Coroutine[Any, Any, object]]
-    ) -> Callable[..., Coroutine[Any, Any, object]]:
+        self, function: AnyFunction[AnyCoroutine[object]]
+    ) -> AnyFunction[AnyCoroutine[object]]:
         """Return an async function that this can stop; it then returns the state for that."""
 
         @wraps(function)

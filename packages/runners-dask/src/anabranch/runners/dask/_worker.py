@@ -5,10 +5,10 @@ from __future__ import annotations
 import pickle
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, final
+from typing import TYPE_CHECKING, Final, TypeVar, cast, final
 
 import attrs
 
@@ -23,6 +23,8 @@ from anabranch.futures import (
 )
 from anabranch.futures.runner import (
     SYSTEM_CLOCK,
+    AnyCoroutine,
+    AnyFunction,
     RunError,
     Shipment,
     describe,
@@ -105,7 +107,7 @@ def _execute(parcel: Parcel, values: tuple[object, ...]) -> object:
         except BaseException as error:
             raise _unpacking_failed(parcel, worker.address, error) from None
         if shipment.is_async:
-            function = stop.guard(cast("Callable[..., Coroutine[Any, Any, object]]", function))
+            function = stop.guard(cast("AnyFunction[AnyCoroutine[object]]", function))
         if parcel.first_attempt > 1:
             shipment = attrs.evolve(shipment, first_attempt=parcel.first_attempt)
         try:
@@ -236,8 +238,8 @@ def _dumps_bare(error: object) -> bytes:
 
 
 @lru_cache(maxsize=256)
-def _load_function(pickled: bytes) -> Callable[..., object]:
-    return cast("Callable[..., object]", pickle.loads(pickled))
+def _load_function(pickled: bytes) -> AnyFunction[object]:
+    return cast("AnyFunction[object]", pickle.loads(pickled))
 
 
 def nothing(*_: object) -> None:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Final, final
+from typing import Final, final
 
 from anabranch.futures import State
 from anabranch.futures.runner import SYSTEM_CLOCK, limit_by_thread
@@ -30,8 +30,8 @@ class OutOfTime(BaseException):
 
 
 def limit_by_alarm(
-    function: Callable[[], State[Any]], seconds: float, give_up: Callable[[], object]
-) -> State[Any] | None:
+    function: Callable[[], State[object]], seconds: float, give_up: Callable[[], object]
+) -> State[object] | None:
     """Call a function in this thread, and interrupt it when the time is over.
 
     The interrupt is a signal: it reaches Python code, and C code that waits, such as a sleep. What
@@ -58,7 +58,7 @@ def limit_by_alarm(
     cancel_timer = SYSTEM_CLOCK.call_later(seconds + _GRACE, watchdog.bite)
     # Code that keeps the interpreter to itself keeps it from the clock's thread, too.
     faulthandler.dump_traceback_later(seconds + 2 * _GRACE, exit=True, file=_STDERR)
-    state: State[Any] | None = None
+    state: State[object] | None = None
     try:
         try:
             alarm.is_armed = True

@@ -12,7 +12,7 @@ import ray
 from ray.experimental import internal_kv
 
 from anabranch.futures import Cancelled, Crashed, Retrying, RunCrashedError, Running, TaskRun
-from anabranch.futures.runner import RunError, Shipment, describe
+from anabranch.futures.runner import AnyFunction, RunError, Shipment, describe
 
 #: A state between the first attempt and the end: its name, its time in seconds since the epoch, and
 #: its message.
@@ -43,13 +43,13 @@ class Record:
 
     def save(self, run: TaskRun) -> None:
         """Keep this as the record of a run; it is safe when this returns."""
-        put = cast("Callable[..., object]", internal_kv._internal_kv_put)
+        put = cast("AnyFunction[object]", internal_kv._internal_kv_put)
         put(_key(run), pickle.dumps(self), namespace=_NAMESPACE)
 
 
 def take_record(run: TaskRun) -> Record | None:
     """Return the record that a lost worker left of a run, and have it forgotten."""
-    get = cast("Callable[..., bytes | None]", internal_kv._internal_kv_get)
+    get = cast("AnyFunction[bytes | None]", internal_kv._internal_kv_get)
     found = get(_key(run), namespace=_NAMESPACE)
     if found is None:
         return None
@@ -59,7 +59,7 @@ def take_record(run: TaskRun) -> Record | None:
 
 def forget_record(run: TaskRun) -> None:
     """Remove the record of a run, if there is one."""
-    delete = cast("Callable[..., object]", internal_kv._internal_kv_del)
+    delete = cast("AnyFunction[object]", internal_kv._internal_kv_del)
     delete(_key(run), namespace=_NAMESPACE)
 
 

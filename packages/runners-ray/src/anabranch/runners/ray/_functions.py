@@ -9,6 +9,7 @@ from functools import partial
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Final, TypeAlias, final
 
+from anabranch.futures.runner import AnyFunction
 from anabranch.runners.ray._native import Exported, export
 from anabranch.runners.ray._worker import Entry, entry_of, travelling_entry
 
@@ -28,8 +29,8 @@ class ExportedFunctions:
         self._exported: OrderedDict[_Key, tuple[Exported, object]] = OrderedDict()
 
     def get(
-        self, function: Callable[..., object], name: str
-    ) -> tuple[Exported, tuple[Callable[..., object], ...]]:
+        self, function: AnyFunction[object], name: str
+    ) -> tuple[Exported, tuple[AnyFunction[object], ...]]:
         """Return what calls a function in Ray, and the arguments that go before the others.
 
         Args:
@@ -61,20 +62,20 @@ class ExportedFunctions:
             return self._exported[key][0]
 
 
-def _unbound(function: Callable[..., object]) -> Callable[..., object]:
+def _unbound(function: AnyFunction[object]) -> AnyFunction[object]:
     """Return the function in a partial that binds nothing to it, as that of a task is."""
     if isinstance(function, partial) and not (function.args or function.keywords):
         return function.func
     return function
 
 
-def _is_constant(function: Callable[..., object]) -> bool:
+def _is_constant(function: AnyFunction[object]) -> bool:
     if isinstance(function, BuiltinFunctionType):
         return isinstance(function.__self__, ModuleType | None)  # Else it is a bound method.
     return isinstance(function, FunctionType | type)
 
 
-def _closure_of(function: Callable[..., object]) -> tuple[object, ...]:
+def _closure_of(function: AnyFunction[object]) -> tuple[object, ...]:
     """Return what a closure refers to now; a variable of it may refer to another thing later."""
     contents: list[object] = []
     for cell in getattr(function, "__closure__", None) or ():

@@ -31,6 +31,12 @@ class Exported(Protocol):
         """Have it called; each `Ref` among the arguments itself is replaced by its value."""
 
 
+class _Remote(Protocol):
+    def __call__(
+        self, *, num_returns: int, max_retries: int, name: str
+    ) -> Callable[[Entry], Exported]: ...
+
+
 class _Watchable(Protocol):
     def _on_completed(self, callback: Callable[[object], None]) -> None: ...
 
@@ -54,7 +60,7 @@ def export(entry: Entry, name: str) -> Exported:
     The outcome tells how the run has ended without bringing over what it returned, unless that is
     small; or it is the error of the value.
     """
-    remote = cast("Callable[..., Callable[[Entry], Exported]]", ray.remote)
+    remote = cast("_Remote", ray.remote)
     # No retries by Ray: how often a run is tried is counted in one place, and not in this one.
     return remote(num_returns=2, max_retries=0, name=name)(entry)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final, cast, final
 
 import attrs
 import ray
 
+from anabranch.futures.runner import AnyFunction
 from anabranch.runners.ray._environment import start_variables, unchanged_environment
 
 #: The address that means a new instance on this machine.
@@ -64,7 +65,7 @@ class Target:
             options["logging_level"] = _QUIET
         if self.is_local:
             options.setdefault("include_dashboard", False)
-        init = cast("Callable[..., object]", ray.init)
+        init = cast("AnyFunction[object]", ray.init)
         with unchanged_environment(start_variables() if self.is_local else {}):
             context = init(address=self.address, **options)
         if is_quiet:

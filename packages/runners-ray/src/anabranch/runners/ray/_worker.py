@@ -10,6 +10,7 @@ from typing import TypeAlias, cast
 from ray import cloudpickle
 
 from anabranch.futures.runner import (
+    AnyFunction,
     RunError,
     Shipment,
     default_backend,
@@ -23,7 +24,7 @@ from anabranch.runners.ray._loading import load_backend
 #: What is called on a worker: with a parcel, the values for the slots of the shipment in it, and
 #: then the outcomes of the runs that are only waited for. It gives a value and an outcome: what is
 #: to be known here of a run that ended well, pickled, since Ray takes long over all but bytes.
-Entry: TypeAlias = Callable[..., tuple[object, bytes]]
+Entry: TypeAlias = AnyFunction[tuple[object, bytes]]
 
 #: What the run went through, and its value, pickled, if that is small.
 Outcome: TypeAlias = tuple[History, bytes | None]
@@ -43,7 +44,7 @@ def parcel_of(shipment: Shipment, slots: int) -> Parcel:
     return pickle.dumps((shipment, slots)) if shipment.is_simple() else (shipment, slots)
 
 
-def entry_of(function: Callable[..., object], name: str) -> Entry:
+def entry_of(function: AnyFunction[object], name: str) -> Entry:
     """Return what calls ``function`` on a worker; shipped once, with the function in it.
 
     Args:
@@ -65,7 +66,7 @@ def travelling_entry(name: str) -> Entry:
     """
 
     def entry(
-        function: Callable[..., object], parcel: Parcel, *values: object
+        function: AnyFunction[object], parcel: Parcel, *values: object
     ) -> tuple[object, bytes]:
         return run_parcel(function, parcel, values)
 
@@ -73,7 +74,7 @@ def travelling_entry(name: str) -> Entry:
 
 
 def run_parcel(
-    function: Callable[..., object], parcel: Parcel, values: Sequence[object]
+    function: AnyFunction[object], parcel: Parcel, values: Sequence[object]
 ) -> tuple[object, bytes]:
     """Run what has arrived, in a worker of Ray's, and return its value and its outcome.
 
