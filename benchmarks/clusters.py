@@ -26,7 +26,7 @@ def open_dask(stack: ExitStack, workers: int) -> tuple[LocalCluster, Client]:
     # On a busy machine client and scheduler, in one process, may not get to their connections for
     # longer than the half minute after which these would be given up. Set before Dask reads it.
     os.environ["DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP"] = "600s"
-    import distributed  # noqa: PLC0415  # Heavy, and most rows need none.
+    import distributed  # noqa: PLC0415 - heavy, and most rows need none
 
     cluster = stack.enter_context(
         distributed.LocalCluster(
@@ -58,7 +58,7 @@ def alone(cluster: LocalCluster, take: Callable[[], Sample]) -> Sample:
 def open_ray(stack: ExitStack, cpus: int, store_bytes: int | None = None) -> RayTaskRunner:
     """Start Ray in this process, and return a runner that uses it."""
     os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0")
-    import ray  # noqa: PLC0415  # Heavy, and most rows need none.
+    import ray  # noqa: PLC0415 - heavy, and most rows need none
 
     ray.init(
         num_cpus=cpus,

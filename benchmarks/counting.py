@@ -41,8 +41,7 @@ def count_from_sockets() -> Counter:
 
     It is what the client receives, and what the scheduler does too where that runs beside it.
     """
-    # Comes with Dask.
-    from tornado.iostream import IOStream  # noqa: PLC0415  # pants: no-infer-dep
+    from tornado.iostream import IOStream  # noqa: PLC0415 - it comes with Dask  # pants: no-infer-dep
 
     counter = Counter()
     counter.watch(IOStream, "read_from_fd", lambda _, read: read if isinstance(read, int) else 0)
@@ -54,8 +53,7 @@ def count_from_store() -> Counter:
 
     All values come through here, those that are asked for and those that callbacks are given.
     """
-    # Heavy, and most rows need none.
-    from ray._private.serialization import SerializationContext  # noqa: PLC0415
+    from ray._private.serialization import SerializationContext  # noqa: PLC0415 - heavy, and most rows need none
 
     counter = Counter()
     counter.watch(SerializationContext, "deserialize_objects", lambda args, _: _bytes_of(args[1]))

@@ -56,10 +56,9 @@ def draw(judged: Sequence[tuple[Row, Verdict]], title: str, prefix: str) -> list
     Raises:
         ImportError: There is no matplotlib here.
     """
-    # Heavy, and not everybody draws.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
-    from matplotlib.ticker import LogLocator, NullFormatter  # noqa: PLC0415
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - heavy, and not all draw
+    from matplotlib.figure import Figure  # noqa: PLC0415 - as above
+    from matplotlib.ticker import LogLocator, NullFormatter  # noqa: PLC0415 - as above
 
     lines = bars(judged)
     figure = Figure(figsize=(9, 1.6 + 0.6 * len(lines)), layout="constrained")

@@ -136,7 +136,7 @@ def test_fail_fast_cancels_what_is_pending(runner: TaskRunner, gate: Gate, start
     @flow(task_runner=runner)
     def body() -> list[str]:
         futures: list[Future[object]] = []
-        with pytest.raises(LookupError, match="boom"), branch(fail_fast=True):  # noqa: PT012
+        with pytest.raises(LookupError, match="boom"), branch(fail_fast=True):  # noqa: PT012 - the body of the branch
             failing = fail_after.submit(start.ticket)
             start.await_arrival()
             futures.extend(hold_and_tell.map([gate.ticket] * 4))
@@ -168,7 +168,7 @@ def test_fail_fast_cancels_what_is_running(
     @flow(task_runner=runner)
     def body() -> list[str]:
         futures: list[Future[object]] = []
-        with pytest.raises(LookupError, match="boom"), branch(fail_fast=True):  # noqa: PT012
+        with pytest.raises(LookupError, match="boom"), branch(fail_fast=True):  # noqa: PT012 - the body of the branch
             futures.append(listen.submit(gate.ticket, ended.ticket))
             gate.await_arrival()
             gate.open()

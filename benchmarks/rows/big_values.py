@@ -35,7 +35,7 @@ STORE_BYTES = 3_000_000_000
 
 def make(numbers: int) -> Array:
     """Return so many ones."""
-    import numpy  # noqa: PLC0415  # Heavy, and most rows need none.
+    import numpy  # noqa: PLC0415 - heavy, and most rows need none
 
     return numpy.ones(numbers)
 
@@ -63,7 +63,7 @@ def chain_tasks(numbers: int, received: Callable[[], int]) -> Sample:
 
 def chain_on_dask(client: Client, numbers: int, received: Callable[[], int]) -> Sample:
     """Do the same with a client of Dask."""
-    import distributed  # noqa: PLC0415  # Heavy, and most rows need none.
+    import distributed  # noqa: PLC0415 - heavy, and most rows need none
 
     before, start = received(), time.perf_counter()
     future = client.submit(make, numbers, pure=False)
@@ -82,7 +82,7 @@ def fetch_from_dask(client: Client, numbers: int, received: Callable[[], int]) -
 
 def chain_on_ray(numbers: int, received: Callable[[], int]) -> Sample:
     """Do the same with remote functions of Ray."""
-    import ray  # noqa: PLC0415  # Heavy, and most rows need none.
+    import ray  # noqa: PLC0415 - heavy, and most rows need none
 
     remote_make, remote_add_one = ray.remote(make), ray.remote(add_one)
     ray.wait([remote_make.remote(1)], fetch_local=False)
@@ -96,7 +96,7 @@ def chain_on_ray(numbers: int, received: Callable[[], int]) -> Sample:
 
 def fetch_from_ray(numbers: int, received: Callable[[], int]) -> Sample:
     """Make a large value, and read it."""
-    import ray  # noqa: PLC0415  # Heavy, and most rows need none.
+    import ray  # noqa: PLC0415 - heavy, and most rows need none
 
     before, start = received(), time.perf_counter()
     ray.get(ray.remote(make).remote(numbers))

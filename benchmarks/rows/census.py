@@ -60,7 +60,7 @@ def count_on_dask(client: Client, root: str, paths: Sequence[str]) -> Sample:
 
 def count_on_ray(root: str, paths: Sequence[str]) -> Sample:
     """Do the same with a remote function of Ray."""
-    import ray  # noqa: PLC0415  # Heavy, and most rows need none.
+    import ray  # noqa: PLC0415 - heavy, and most rows need none
 
     remote_measure = ray.remote(measure)
     ray.get(remote_measure.remote(root, paths[0]))

@@ -16,7 +16,7 @@ BARE = ".remote() + ray.get"
 
 def submit_bare(count: int) -> Sample:
     """Do the same with a remote function of Ray."""
-    import ray  # noqa: PLC0415  # Heavy, and most rows need none.
+    import ray  # noqa: PLC0415 - heavy, and most rows need none
 
     remote_noop = ray.remote(noop)
     ray.get(remote_noop.remote())

@@ -88,7 +88,7 @@ class TestJoining:
         @flow(task_runner=ConcurrentTaskRunner(max_workers=1))
         def body() -> list[str]:
             futures: list[Future[object]] = []
-            with pytest.raises(ValueError, match="mine") as caught, branch():  # noqa: PT012
+            with pytest.raises(ValueError, match="mine") as caught, branch():  # noqa: PT012 - the body of the branch
                 futures += [hold.submit(started, release), add.submit(1), listen.submit()]
                 started.wait(20)
                 release_when_done(futures[1], release)
@@ -324,7 +324,7 @@ class TestCancelling:
             with opened:
                 future = add.submit(1)
             opened.cancel()
-            return future.state.name + add.submit(1).wait().name  # type: ignore[union-attr]
+            return future.state.name + add.submit(1).wait().name  # type: ignore[union-attr]  # There is no timeout.
 
         assert body() == "CancelledCompleted"
 
@@ -418,7 +418,7 @@ class TestWhere:
             opened.__exit__(None, None, None)
             with pytest.raises(NotSubmittableError, match=r"'split'.*has ended"):
                 context.run(add.submit, 1)
-            return future.done(), add.submit(1).wait().name  # type: ignore[union-attr]
+            return future.done(), add.submit(1).wait().name  # type: ignore[union-attr]  # There is no timeout.
 
         assert body() == (True, "Completed")
 
@@ -486,8 +486,8 @@ class TestInterrupts:
                 started.wait(20)
                 raise KeyboardInterrupt
             states.append(future.state.name)
-            runner = current_scope.get().runner  # type: ignore[union-attr]
-            states.append(str(runner.statistics().abandoned))  # type: ignore[union-attr]
+            runner = current_scope.get().runner  # type: ignore[union-attr]  # The flow's own.
+            states.append(str(runner.statistics().abandoned))  # type: ignore[union-attr]  # As above.
 
         try:
             body.run()

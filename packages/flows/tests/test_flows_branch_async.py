@@ -90,7 +90,7 @@ class TestJoining:
         @flow(task_runner=ConcurrentTaskRunner(max_workers=1))
         async def body() -> list[str]:
             futures: list[Future[object]] = []
-            with pytest.raises(ValueError, match="mine") as caught:  # noqa: PT012
+            with pytest.raises(ValueError, match="mine") as caught:  # noqa: PT012 - the body of the branch
                 async with branch():
                     futures += [hold.submit(started, release), add.submit(1), listen.submit()]
                     futures[1].add_done_callback(lambda _: release.set())
@@ -209,7 +209,7 @@ class TestFailFast:
 
         @flow
         async def body() -> str:
-            with pytest.raises(LookupError) as caught:  # noqa: PT012
+            with pytest.raises(LookupError) as caught:  # noqa: PT012 - the body of the branch
                 async with branch(fail_fast=True):
                     other = listen.submit()
                     fail_so.submit()
@@ -288,7 +288,7 @@ class TestFailFast:
 
         @flow
         async def body() -> str:
-            with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
+            with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - the body of the branch
                 async with branch(fail_fast=True), anyio.create_task_group() as group:
                     other = listen.submit()
 
@@ -355,7 +355,7 @@ class TestTimeout:
 
             @flow
             async def body() -> str:
-                with pytest.raises(RunTimedOutError, match=r"'short' did not end.*of 60 s"):  # noqa: PT012
+                with pytest.raises(RunTimedOutError, match=r"'short' did not end.*of 60 s"):  # noqa: PT012 - the body of the branch
                     async with branch("short", timeout=60):
                         future = listen.submit()
                         await anyio.sleep_forever()
@@ -402,7 +402,7 @@ class TestTimeout:
                     async with branch(timeout=60):
                         futures = [get_stuck.submit(), add.submit(1)]
                 return [each.state.name for each in (*futures, add.submit(1))[:2]] + [
-                    (await add.submit(1).wait_async()).name  # type: ignore[union-attr]
+                    (await add.submit(1).wait_async()).name  # type: ignore[union-attr]  # There is no timeout.
                 ]
 
             assert await body() == ["Cancelled", "Cancelled", "Completed"]

@@ -40,7 +40,7 @@ class TestFailFast:
 
         @flow(task_runner=ConcurrentTaskRunner(max_workers=1))
         def body() -> str:
-            with pytest.raises(LookupError) as caught, branch("all", fail_fast=True):  # noqa: PT012
+            with pytest.raises(LookupError) as caught, branch("all", fail_fast=True):  # noqa: PT012 - the body of the branch
                 futures.extend((hold.submit(started, release), add.submit(1), listen.submit()))
                 release_when_done(futures[1], release)
                 failing = fail_when.submit(started)

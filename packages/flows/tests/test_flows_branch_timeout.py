@@ -103,7 +103,7 @@ class TestOutOfTime:
 
         @flow(task_runner=runner)
         def body() -> list[str]:
-            with pytest.raises(RunTimedOutError), branch("short", timeout=60):  # noqa: PT012
+            with pytest.raises(RunTimedOutError), branch("short", timeout=60):  # noqa: PT012 - the body of the branch
                 stuck = get_stuck.submit(clock, release)
                 behind = add.submit(1, wait_for=[stuck])
             assert abandoned() == 1
@@ -189,7 +189,7 @@ class TestOutOfTime:
 
         @flow(task_runner=of)
         def body() -> str:
-            with pytest.raises(RunTimedOutError), branch(timeout=60):  # noqa: PT012
+            with pytest.raises(RunTimedOutError), branch(timeout=60):  # noqa: PT012 - the body of the branch
                 note.submit(1).wait()
                 clock.advance(60)
                 late = note.submit(2)
@@ -254,7 +254,7 @@ class TestOutOfTime:
 
         @flow(task_runner=runner)
         def body() -> tuple[str, int]:
-            with pytest.raises(RunTimedOutError, match="'outer'"), branch("outer", timeout=60):  # noqa: PT012
+            with pytest.raises(RunTimedOutError, match="'outer'"), branch("outer", timeout=60):  # noqa: PT012 - the body of the branch
                 with branch("inner"):
                     inner = get_stuck.submit(clock, release)
                 called()
@@ -343,7 +343,7 @@ class TestFailFastToo:
 
         @flow(task_runner=runner)
         def body() -> int:
-            with pytest.raises(LookupError, match="boom"), branch(fail_fast=True, timeout=60):  # noqa: PT012
+            with pytest.raises(LookupError, match="boom"), branch(fail_fast=True, timeout=60):  # noqa: PT012 - the body of the branch
                 started = threading.Event()
                 hold_until_failed.submit(started)
                 started.wait(20)

@@ -42,7 +42,7 @@ class Recorder:
     def hook(self, name: str) -> Callable[[Any, TaskRun | FlowRun, Any], None]:
         """Return a hook for this option."""
 
-        def note(subject: Any, run: TaskRun | FlowRun, state: Any) -> None:  # noqa: ANN401
+        def note(subject: Any, run: TaskRun | FlowRun, state: Any) -> None:  # noqa: ANN401 - as users may
             self.threads.add(threading.get_ident())
             self.calls.append((name, subject.name, state.name))
 
@@ -402,7 +402,7 @@ class TestFailures:
 
         def submit(*_: object) -> None:
             try:
-                ends.append(made.submit().wait(30).name)  # type: ignore[union-attr]
+                ends.append(made.submit().wait(30).name)  # type: ignore[union-attr]  # In time.
             finally:
                 called.release()
 

@@ -285,14 +285,14 @@ class TestTags:
         [
             (lambda: task(tags="io"), r"@task got tags='io', a string, .*tags=\['io'\]"),
             (
-                lambda: task(tags=[1]),  # type: ignore[list-item]
+                lambda: task(tags=[1]),  # type: ignore[list-item]  # That is the point.
                 r"@task got the tag 1; tags are strings, such as '1'",
             ),
             (
-                lambda: task(tags=1),  # type: ignore[call-overload]
+                lambda: task(tags=1),  # type: ignore[call-overload]  # That is the point.
                 r"@task got tags=1; give strings",
             ),
-            (lambda: tags("a", 1), r"tags\(\) got the tag 1; tags are strings"),  # type: ignore[arg-type]
+            (lambda: tags("a", 1), r"tags\(\) got the tag 1; tags are strings"),  # type: ignore[arg-type]  # That is the point.
         ],
     )
     def test_tags_that_are_no_strings_are_refused(

@@ -217,7 +217,7 @@ async def test_an_error_comes_out_of_a_cancelled_join() -> None:
     """Cancelled while it joins for having failed, a scope is left by its own error."""
     run = Run(answer=Cancellation.CANNOT_STOP)
     with anyio.CancelScope() as around:
-        with pytest.raises(ValueError, match="mine"):  # noqa: PT012
+        with pytest.raises(ValueError, match="mine"):  # noqa: PT012 - the body of the scope
             async with RunScope() as scope:
                 scope.adopt(run)
                 around.cancel()

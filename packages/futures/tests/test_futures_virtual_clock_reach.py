@@ -45,7 +45,7 @@ def clock() -> Iterator[VirtualClock]:
         yield clock
 
 
-def item_of(function: Callable[[], object], **options: Any) -> WorkItem[Any]:  # noqa: ANN401
+def item_of(function: Callable[[], object], **options: Any) -> WorkItem[Any]:  # noqa: ANN401 - those of make_item
     """Return the item of one call."""
     return make_item(function, (), {}, task_run=TaskRun("a", "a-0", "a"), **options)
 

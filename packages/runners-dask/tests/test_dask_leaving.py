@@ -440,7 +440,7 @@ def test_runs_cancelled_on_the_way_out_leave_nothing_on_a_cluster(
                 gate.await_arrival()
                 until(blocker.is_running)
             futures.extend(runner.submit((tmp_path / str(each)).touch) for each in range(100))
-            canceller = runner._connection._canceller  # type: ignore[union-attr] # It has started.
+            canceller = runner._connection._canceller  # type: ignore[union-attr]  # It has started.
 
             def open_when_all_is_heard() -> None:
                 wait(futures)

@@ -147,7 +147,7 @@ class Traveller:
     def __init__(self, log: Path) -> None:
         self.log = log
 
-    def __reduce__(self) -> Any:  # noqa: ANN401
+    def __reduce__(self) -> tuple[object, ...]:
         return _arrive, (self.log,)
 
 

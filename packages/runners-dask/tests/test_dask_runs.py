@@ -21,6 +21,7 @@ import distributed
 import pytest
 
 from anabranch.futures import (
+    Backend,
     Cancellation,
     Cancelled,
     Completed,
@@ -162,7 +163,7 @@ async def wait_for_ever(ticket: Ticket, path: Path) -> None:
 class Unpicklable:
     """Cannot be pickled."""
 
-    def __reduce__(self) -> Any:  # noqa: ANN401
+    def __reduce__(self) -> tuple[object, ...]:
         raise RuntimeError("not me")
 
 
@@ -178,7 +179,7 @@ class Traveller:
     def __init__(self, log: Path) -> None:
         self.log = log
 
-    def __reduce__(self) -> Any:  # noqa: ANN401
+    def __reduce__(self) -> tuple[object, ...]:
         return _arrive, (self.log,)
 
     def arrivals(self) -> list[int]:
@@ -340,7 +341,7 @@ def held_loop(runner: TaskRunner) -> Iterator[None]:
         is_held.set()
         may_go_on.wait()
 
-    runner._connection._client.loop.add_callback(hold)  # type: ignore[union-attr] # It has started.
+    runner._connection._client.loop.add_callback(hold)  # type: ignore[union-attr]  # It has started.
     is_held.wait()
     try:
         yield
@@ -506,7 +507,7 @@ def test_a_string_that_happens_to_be_a_key_stays_a_string(runner: TaskRunner) ->
 
 
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
-def test_async_tasks_run_on_the_loop_that_was_chosen(runner: TaskRunner, backend: Any) -> None:  # noqa: ANN401
+def test_async_tasks_run_on_the_loop_that_was_chosen(runner: TaskRunner, backend: Backend) -> None:
     """An async task runs in a new event loop of the chosen kind on its worker."""
 
     async def which() -> str:
@@ -559,7 +560,7 @@ def test_an_argument_that_cannot_be_unpickled_is_told_from_a_failure(runner: Tas
     """A run whose arguments fall apart on the worker has crashed, saying which worker."""
 
     class Bomb:
-        def __reduce__(self) -> Any:  # noqa: ANN401
+        def __reduce__(self) -> tuple[object, ...]:
             return int, ("not a number",)
 
     state = runner.submit(same, Bomb()).wait()

@@ -80,7 +80,7 @@ def test_a_path_that_leads_nowhere_is_refused_at_once(path: str, why: str) -> No
 
 
 @pytest.mark.parametrize("nonsense", [7, f"{__name__}.NOT_CALLABLE"])
-def test_something_that_makes_no_cluster_is_refused(nonsense: Any) -> None:  # noqa: ANN401
+def test_something_that_makes_no_cluster_is_refused(nonsense: Any) -> None:  # noqa: ANN401 - as it says
     """What is neither a class nor callable, nor the path of something that is, is refused."""
     with pytest.raises(TypeError, match=r"cluster_class must be a class, another callable.*7"):
         DaskTaskRunner(cluster_class=nonsense)

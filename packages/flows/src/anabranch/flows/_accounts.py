@@ -212,8 +212,8 @@ def _forget_locals(error: BaseException) -> None:
 
 def accounts_of(scope: RunScope | None) -> Accounts | BranchAccounts | None:
     """Return the accounts that what runs in a scope is in, if they are in this process."""
-    # Whoever owns scopes here is one of these. A cast would be a call, in each run.
-    return None if scope is None else scope.owner  # type: ignore[return-value]
+    # Whoever owns scopes here is one of these.
+    return None if scope is None else scope.owner  # type: ignore[return-value]  # A cast would be a call.
 
 
 def outcomes_in(returned: object) -> list[Outcome]:

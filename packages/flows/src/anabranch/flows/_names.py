@@ -34,7 +34,6 @@ def task_key(function: AnyFunction[object]) -> str:
 
 def new_flow_run_name() -> str:
     """Return a name for a flow run: an adjective and an animal."""
-    # Imported here because it takes as long as many a flow.
-    from coolname import generate_slug  # noqa: PLC0415
+    from coolname import generate_slug  # noqa: PLC0415 - it takes as long as many a flow
 
     return str(generate_slug(2))

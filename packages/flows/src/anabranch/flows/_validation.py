@@ -37,8 +37,7 @@ class ParameterValidator:
             TypeError: Pydantic cannot read the annotations.
         """
         try:
-            # Imported here because it is optional, and takes as long as many a flow.
-            import pydantic  # noqa: PLC0415
+            import pydantic  # noqa: PLC0415 - optional, and takes as long as many a flow
         except ImportError as error:
             raise MissingDependencyError(
                 f"Flow {self._name!r} has validate_parameters=True, which needs pydantic. Install "
@@ -60,7 +59,7 @@ class ParameterValidator:
             ) from error
 
     def _made_check(self) -> AnyFunction[Arguments]:
-        import pydantic  # noqa: PLC0415
+        import pydantic  # noqa: PLC0415 - as above
 
         # It has the signature of the flow's function, and gives back what it is called with.
         @functools.wraps(self._function)

@@ -103,8 +103,8 @@ class RayTaskRunner(TaskRunner):
         # Imported here because it takes Ray, which is heavy, and is not installed everywhere.
         try:
             with unchanged_environment(import_variables()):
-                from anabranch.runners.ray._connection import Lease  # noqa: PLC0415
-                from anabranch.runners.ray._startup import Target  # noqa: PLC0415
+                from anabranch.runners.ray._connection import Lease  # noqa: PLC0415 - see above
+                from anabranch.runners.ray._startup import Target  # noqa: PLC0415 - see above
         except ImportError as error:
             raise MissingDependencyError(
                 f"RayTaskRunner needs the library 'ray', which cannot be imported ({error}). "
@@ -115,8 +115,7 @@ class RayTaskRunner(TaskRunner):
 
     @staticmethod
     def _open(lease: Lease) -> Session:
-        # Here for the same reason.
-        from anabranch.runners.ray._session import Session  # noqa: PLC0415
+        from anabranch.runners.ray._session import Session  # noqa: PLC0415 - as for the lease
 
         return Session(lease.open())
 
