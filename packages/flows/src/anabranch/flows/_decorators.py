@@ -70,7 +70,7 @@ class TaskDecorator:
                 f"@task cannot decorate {function!r}: use it on a function, as in "
                 "`@task` or `@task(name='extract')`"
             )
-        make: AnyFunction[object] = AsyncTask if gives_coroutine(inner) else Task
+        make = cast("AnyFunction[object]", AsyncTask if gives_coroutine(inner) else Task)
         return make(function, **all_options)
 
 
@@ -119,8 +119,8 @@ class FlowDecorator:
                 f"@flow cannot decorate {function!r}: use it on a function, as in "
                 "`@flow` or `@flow(name='extract')`"
             )
-        kind = AsyncFlow if is_async_function(function) else Flow
-        return kind(function, **all_options)
+        make = cast("AnyFunction[object]", AsyncFlow if is_async_function(function) else Flow)
+        return make(function, **all_options)
 
 
 #: Turns a function into a flow; see `FlowDecorator`.

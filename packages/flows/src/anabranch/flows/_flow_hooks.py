@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 
@@ -16,7 +16,7 @@ from anabranch.futures.runner import current_scope
 
 
 @contextmanager
-def followed(flow: object, hooks: Hooks | None, run: ActiveFlowRun) -> Iterator[None]:
+def followed(flow: object, hooks: Hooks | None, run: ActiveFlowRun) -> Generator[None]:
     """Surround a run of a sync flow: when it has ended, see to the hooks of its runs and its own.
 
     Args:
@@ -56,7 +56,7 @@ def _call(flow: object, hooks: Hooks, run: ActiveFlowRun, state: State[object] |
 @asynccontextmanager
 async def followed_async(
     flow: object, hooks: Hooks | None, run: ActiveFlowRun
-) -> AsyncIterator[None]:
+) -> AsyncGenerator[None]:
     """`followed`, for an async flow."""
     try:
         yield
@@ -90,7 +90,7 @@ async def _call_async(
 
 
 @contextmanager
-def _in_scope_of(run: ActiveFlowRun) -> Iterator[None]:
+def _in_scope_of(run: ActiveFlowRun) -> Generator[None]:
     token = current_scope.set(run.scope)
     try:
         yield

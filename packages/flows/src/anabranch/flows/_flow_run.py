@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -126,7 +126,7 @@ class ActiveFlowRun:
     # ------------------------------------------------------------------ from start to end
 
     @contextmanager
-    def accounted(self) -> Iterator[None]:
+    def accounted(self) -> Generator[None]:
         """Surround the whole run: log its start and its end, and turn a failure into its state."""
         ensure_console_logging()
         self._log_start()
@@ -165,7 +165,7 @@ class ActiveFlowRun:
         return Cancelled(exception=error, message=message)
 
     @contextmanager
-    def entered(self) -> Iterator[None]:
+    def entered(self) -> Generator[None]:
         """Surround the flow's body: what it submits belongs to this run."""
         token = current_scope.set(self.scope)
         try:

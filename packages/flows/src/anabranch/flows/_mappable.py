@@ -8,7 +8,7 @@ from __future__ import annotations
 import abc
 from collections.abc import AsyncIterable, Callable, Iterator
 from contextlib import closing
-from typing import ParamSpec, TypeAlias, TypeVar, overload
+from typing import Final, ParamSpec, TypeAlias, TypeVar, overload
 
 from anabranch.flows._rows import Rows
 from anabranch.flows._runnable import A, B, C, D, E, Each, F, G, H, Runnable, T, WaitFor
@@ -30,7 +30,8 @@ class Mappable(Runnable[P, R_co]):
         name: What it is called.
     """
 
-    name: str
+    def __init__(self, name: str) -> None:
+        self.name: Final = name
 
     @abc.abstractmethod
     def _check(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:

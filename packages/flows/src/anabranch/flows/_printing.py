@@ -10,7 +10,7 @@ import builtins
 import io
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import IO, Final, Protocol, cast, final
@@ -22,7 +22,7 @@ prints_are_logged: Final[ContextVar[bool]] = ContextVar("prints_are_logged", def
 
 
 @contextmanager
-def logged_prints(is_wanted: bool | None) -> Iterator[None]:
+def logged_prints(is_wanted: bool | None) -> Generator[None]:
     """Have what is printed in a block logged, or not, or (None) as around it."""
     if is_wanted is None:
         yield
@@ -56,7 +56,7 @@ def _builtin() -> _Print:
 
 
 def _replace_builtin(replacement: _Print) -> None:
-    vars(builtins)["print"] = replacement
+    builtins.__dict__["print"] = replacement
 
 
 @final

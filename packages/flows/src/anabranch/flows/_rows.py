@@ -43,8 +43,8 @@ class Rows:
         named.update(kwargs.items())
         fixed = {key: each.value for key, each in named.items() if isinstance(each, unmapped)}
         # What every call gets, with gaps for what comes from the inputs.
-        self._args: Final = [fixed.get(place) for place in range(len(args))]
-        self._kwargs: Final = {key: fixed.get(key) for key in kwargs}
+        self._args: Final[list[object]] = [fixed.get(place) for place in range(len(args))]
+        self._kwargs: Final[dict[str, object]] = {key: fixed.get(key) for key in kwargs}
         self._inputs: Final = {
             key: _Input(name, key, each) for key, each in named.items() if key not in fixed
         }

@@ -7,7 +7,7 @@ import operator
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, TypeAlias, TypeVar, final
+from typing import Final, SupportsIndex, TypeAlias, TypeVar, final
 
 import anyio.lowlevel
 import anyio.to_thread
@@ -40,7 +40,7 @@ def checked_max_pending(name: str, value: object) -> int:
         return MAX_PENDING
     told = f"{name}(max_pending={value!r})"
     fix = f"such as 100; leave it out for {MAX_PENDING}"
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         raise TypeError(f"{told}: give a whole number, {fix}")
     number = operator.index(value)
     if number < 1:

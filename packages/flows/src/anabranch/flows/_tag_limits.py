@@ -7,7 +7,7 @@ more thing to wait for, its places. So limits work alike on every runner.
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -117,7 +117,7 @@ def _check_limit(where: str, limit: object, besides: str) -> None:
 
 
 @contextmanager
-def tag_limits_of_flow(limits: Mapping[str, int]) -> Iterator[None]:
+def tag_limits_of_flow(limits: Mapping[str, int]) -> Generator[None]:
     """Surround the body of a flow run with limits of its own, beside those of flows around it."""
     if not limits:
         yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Final
@@ -34,7 +34,7 @@ def tags(*names: str) -> AbstractContextManager[frozenset[str]]:
 
 
 @contextmanager
-def _tagged(names: frozenset[str]) -> Iterator[frozenset[str]]:
+def _tagged(names: frozenset[str]) -> Generator[frozenset[str]]:
     token = current_tags.set(current_tags.get() | names)
     try:
         yield current_tags.get()

@@ -101,7 +101,7 @@ class BaseTask(Mappable[P, R_co]):
         self.function: Final = function
         inner = unwrapped(function)
         functools.update_wrapper(self, inner, updated=())
-        self.name: Final = options.get("name") or function_name(inner)
+        super().__init__(options.get("name") or function_name(inner))
         self.key: Final = task_key(inner)
         self.description: Final = options.get("description") or docstring(inner)
         self.version: Final = options.get("version")

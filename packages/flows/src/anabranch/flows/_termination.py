@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Final, cast, final
@@ -62,7 +62,7 @@ def _handle(signal_number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def _received(receiver: _Receiver) -> Iterator[None]:
+def _received(receiver: _Receiver) -> Generator[None]:
     """Have SIGTERM passed on, where nobody has taken charge of it."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Only the main thread may.
@@ -79,7 +79,7 @@ def _received(receiver: _Receiver) -> Iterator[None]:
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
+def terminable() -> Generator[None]:
     """Surround a sync flow: SIGTERM leaves it by SystemExit."""
     with _received(_Receiver(None)):
         yield
@@ -90,7 +90,7 @@ def _exit() -> None:
 
 
 @contextmanager
-def terminable_async() -> Iterator[None]:
+def terminable_async() -> Generator[None]:
     """Surround an async flow: SIGTERM cancels it, and then leaves it by SystemExit."""
     loop = cast("EventLoop", running_loop())
     scope = anyio.CancelScope()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, Protocol, final
@@ -55,7 +55,7 @@ this_thread: Final = _Thread()
 
 
 @contextmanager
-def paused(hold: Hold, until: Future[object]) -> Iterator[None]:
+def paused(hold: Hold, until: Future[object]) -> Generator[None]:
     """Let go of a hold while this thread waits for a run; its end takes hold again."""
     pause = Pause(hold)
     until.add_done_callback(pause.end)
@@ -94,7 +94,7 @@ current_lease: ContextVar[Lease | None] = ContextVar("current_lease", default=No
 
 
 @contextmanager
-def lent(lease: Lease) -> Iterator[None]:
+def lent(lease: Lease) -> Generator[None]:
     """Lend what a run holds while its thread is in a block, then wait until it has that back."""
     lease.lend()
     try:
@@ -110,7 +110,7 @@ def lent(lease: Lease) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def lent_async(lease: Lease) -> AsyncIterator[None]:
+async def lent_async(lease: Lease) -> AsyncGenerator[None]:
     """`lent`, in an event loop."""
     lease.lend()
     try:

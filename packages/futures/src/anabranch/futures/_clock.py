@@ -37,6 +37,7 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Return the seconds since this clock's origin, which is arbitrary."""
+        ...
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> CancelTimer:
         """Have ``callback`` called once, in some thread, when so many seconds have passed.
@@ -46,15 +47,19 @@ class Clock(Protocol):
         Returns:
             What calls it off. Whether that came in time is for the callback to find out.
         """
+        ...
 
     def hold(self) -> None:
         """Take note that a thread has begun to be at work."""
+        ...
 
     def release(self) -> None:
         """Take note that a thread has ceased to be at work."""
+        ...
 
     def watch(self, loop: EventLoop) -> None:
         """Take note of an event loop, which may be at work at any time until it ends."""
+        ...
 
 
 @final

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from typing import Final, cast
 
@@ -70,7 +70,7 @@ async def park_task(
 
 
 @contextmanager
-def standing_by() -> Iterator[Callable[[], None]]:
+def standing_by() -> Generator[Callable[[], None]]:
     """Surround a wait for another thread: meanwhile this one does not keep a test's clock.
 
     Yields:

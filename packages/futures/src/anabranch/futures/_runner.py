@@ -7,7 +7,7 @@ import enum
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Final, ParamSpec, Protocol, Self, TypeVar, final, overload
@@ -191,7 +191,7 @@ class TaskRunner(abc.ABC):
     # ------------------------------------------------------------------ being started
 
     @asynccontextmanager
-    async def start(self) -> AsyncIterator[Self]:
+    async def start(self) -> AsyncGenerator[Self]:
         """Get ready to run work, in the event loop of the caller.
 
         Leaving the context waits until every submitted run has ended; leaving it by an exception

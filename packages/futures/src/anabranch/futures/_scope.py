@@ -22,7 +22,7 @@ from anabranch.futures._typing import AnyFunction
 from anabranch.futures._work import RunContext, TaskRun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Mapping
 
     from anabranch.futures._runner import TaskRunner
     from anabranch.futures._work import FlowRun
@@ -384,7 +384,7 @@ class RunScope:
                 await rest.join_async(seconds)
 
     @contextmanager
-    def _resting(self) -> Iterator[Future[None]]:
+    def _resting(self) -> Generator[Future[None]]:
         rest: Future[None] = Future(REST)
         made: dict[Future[None], None] = {}
         with _making.take():

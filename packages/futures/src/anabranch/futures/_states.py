@@ -133,7 +133,7 @@ class StoredValue(Generic[R]):
 
 # Neither this nor `Completed` is frozen, which would triple the cost of what each run makes. What
 # they hold is private and read through properties instead.
-@attrs.define(repr=False, kw_only=True, eq=False, weakref_slot=False)
+@attrs.define(repr=False, kw_only=True, eq=False, match_args=False, weakref_slot=False)
 class _State:
     """What all states have in common."""
 
@@ -269,7 +269,7 @@ class Completed(_State, Generic[R_co]):
     def value(self) -> R_co:
         """What the run returned; fetched when it is first read, if it lies elsewhere."""
         value = self._value
-        return value.get() if isinstance(value, StoredValue) else value
+        return value.get() if isinstance(value, StoredValue) else value  # pyright: ignore[reportReturnType]  # No value is a stored one.
 
     @property
     def is_local(self) -> bool:
@@ -357,6 +357,10 @@ def _exception_dict(exception: BaseException) -> ExceptionDict:
     }
 
 
+def _kept_traceback(state: Failed[object]) -> _KeptTraceback:
+    return _KeptTraceback(state._exception.__traceback__)
+
+
 @final
 @attrs.frozen(repr=False, eq=False, match_args=False)
 class Failed(_Unsuccessful, Generic[R_co]):
@@ -370,11 +374,9 @@ class Failed(_Unsuccessful, Generic[R_co]):
 
     _exception: BaseException = attrs.field(alias="exception")
     returned: R_co | None = None
-    _kept: _KeptTraceback = attrs.field(init=False, repr=False)
-
-    @_kept.default
-    def _(self) -> _KeptTraceback:
-        return _KeptTraceback(self._exception.__traceback__)
+    _kept: _KeptTraceback = attrs.field(
+        init=False, repr=False, default=attrs.Factory(_kept_traceback, takes_self=True)
+    )
 
     def _traceback(self) -> TracebackType | None:
         return self._kept.value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import cast
 
@@ -25,7 +25,7 @@ async def sleep_async(seconds: float) -> None:
 
 
 @contextmanager
-def held_clock() -> Iterator[None]:
+def held_clock() -> Generator[None]:
     """Hold the current clock while sync code is at work, unless that is part of what holds it."""
     hold = None if current_hold.get() is not None else new_hold(current_clock.get())
     if hold is None:
@@ -40,7 +40,7 @@ def held_clock() -> Iterator[None]:
 
 
 @contextmanager
-def watched_loop() -> Iterator[None]:
+def watched_loop() -> Generator[None]:
     """Have the current clock watch the running loop, in place of any hold, for async code."""
     clock = current_clock.get()
     if clock is SYSTEM_CLOCK:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 
 @asynccontextmanager
-async def unwrapped(exit_stack: AsyncExitStack) -> AsyncIterator[AsyncExitStack]:
+async def unwrapped(exit_stack: AsyncExitStack) -> AsyncGenerator[AsyncExitStack]:
     """Enter an exit stack that lets the exception of its body out as it was raised.
 
     Task groups on the stack would wrap it into an exception group. Their children's exceptions

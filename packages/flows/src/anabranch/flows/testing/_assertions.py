@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum, auto
-from typing import Final, NoReturn, TypeAlias, TypeVar, overload
+from typing import Final, NoReturn, TypeAlias, TypeVar, cast, overload
 
 from anabranch.futures import (
     Cancelled,
@@ -126,13 +126,14 @@ def assert_state(outcome: Outcome[object], kind: type[StateT], match: str | None
     __tracebackhide__ = True
     who = _name_of(outcome)
     state = _settled(outcome) if kind in FINAL_STATES else _present(outcome)
-    if not isinstance(state, kind):
+    found = cast("object", state)
+    if not isinstance(found, kind):
         _fail(f"{who} was to be {kind.__name__}", state)
-    if match is not None and re.search(match, state.message or "") is None:
+    if match is not None and re.search(match, found.message or "") is None:
         raise AssertionError(
-            f"{who} is {kind.__name__}, but its message does not match {match!r}: {state}"
+            f"{who} is {kind.__name__}, but its message does not match {match!r}: {found}"
         )
-    return state
+    return found
 
 
 def _name_of(outcome: Outcome[object]) -> str:

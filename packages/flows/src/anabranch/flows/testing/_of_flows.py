@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import Final, cast
 
 import anyio
 
@@ -307,7 +307,7 @@ def _(subject: Subject) -> None:
     def body(x: int) -> int:
         return add.submit(x, 1).result()
 
-    call: AnyFunction[int] = body
+    call = cast("AnyFunction[int]", body)
     assert call("2") == 3
-    run: AnyFunction[State[int]] = body.run
+    run = cast("AnyFunction[State[int]]", body.run)
     assert isinstance(run("two").result(raise_on_failure=False), ParameterError)

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import traceback
 import weakref
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -383,7 +383,7 @@ def run_on_each_loop(main: Callable[[], Awaitable[None]]) -> None:
 
 
 @contextmanager
-def new_tally() -> Iterator[Tally]:
+def new_tally() -> Generator[Tally]:
     """Make a tally that lasts as long as the context."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         yield Tally(str(Path(folder) / "tally"))

@@ -8,7 +8,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import Token
 from functools import partial
@@ -149,7 +149,7 @@ class VirtualClock:
             self._changed.wait_for(lambda: self._reached >= target or self._is_over)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> Generator[None]:
         """Count as at work: time stands still, except while this thread waits for runs.
 
         Inside a run, and in async code, that is so in any case.

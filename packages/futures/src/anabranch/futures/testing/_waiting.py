@@ -102,9 +102,9 @@ def _(subject: Subject) -> None:
         raise RuntimeError("a broken callback")
 
     logger = logging.getLogger("anabranch.futures")
+    future = subject.runner.submit(add, 1)
     logger.addFilter(_refuse)
     try:
-        future = subject.runner.submit(add, 1)
         future.add_done_callback(broken)
         assert future.result() == 1
         future.add_done_callback(broken)

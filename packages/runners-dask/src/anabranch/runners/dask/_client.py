@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, cast, final
 
@@ -24,7 +24,7 @@ _logger = logging.getLogger("anabranch.task_runner.dask")
 @contextmanager
 def connected_client(
     distributed: Distributed, address: str, client_kwargs: Mapping[str, object]
-) -> Iterator[Client]:
+) -> Generator[Client]:
     """Connect to a scheduler, for as long as the context lasts.
 
     Args:
@@ -108,7 +108,7 @@ def _refuse_bad(address: str, timeout: float) -> None:
 
 
 @contextmanager
-def _loop() -> Iterator[Loop]:
+def _loop() -> Generator[Loop]:
     thread = _ClientLoop()
     thread.start()
     try:

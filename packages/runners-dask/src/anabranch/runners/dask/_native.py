@@ -22,15 +22,19 @@ class NativeFuture(Protocol):
     @property
     def status(self) -> Literal["pending", "cancelled", "finished", "lost", "error"] | None:
         """How the key is doing, as far as the client knows."""
+        ...
 
     def done(self) -> bool:
         """Whether the key has ended, however it did."""
+        ...
 
     def result(self, timeout: float | None = None) -> object:
         """Bring the value over, or raise what the key failed with."""
+        ...
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return what the key failed with, if it did."""
+        ...
 
 
 class Loop(Protocol):
@@ -38,6 +42,7 @@ class Loop(Protocol):
 
     def add_callback(self, callback: AnyFunction[object], *args: object) -> None:
         """Have a function, which may be async, called in the loop; thread-safe."""
+        ...
 
 
 class _Scheduler(Protocol):
@@ -54,14 +59,17 @@ class Client(Protocol):
     @property
     def scheduler(self) -> _Scheduler:
         """The scheduler, to be asked something."""
+        ...
 
     @property
     def loop(self) -> Loop:
         """The client's event loop."""
+        ...
 
     @property
     def dashboard_link(self) -> str | None:
         """Where the dashboard is, if there is one."""
+        ...
 
     def submit(
         self,
@@ -72,6 +80,7 @@ class Client(Protocol):
         priority: int = 0,
     ) -> NativeFuture:
         """Have a function called on a worker."""
+        ...
 
     def map(
         self,
@@ -83,6 +92,7 @@ class Client(Protocol):
         pure: bool,
     ) -> object:
         """Have a function called on workers, once for each value."""
+        ...
 
     def run(
         self,
@@ -95,18 +105,23 @@ class Client(Protocol):
 
         It is to be awaited if called in the client's loop, as it is here.
         """
+        ...
 
     def run_on_scheduler(self, function: AnyFunction[object], *, is_ours: bool) -> object:
         """Have a function called in the scheduler's process."""
+        ...
 
     def _send_to_scheduler(self, message: Mapping[str, object]) -> None:
         """Send a message some time soon; they arrive in their order, and those of others too."""
+        ...
 
     def subscribe_topic(self, topic: str, handler: Callable[[tuple[float, object]], None]) -> None:
         """Have events of a topic handed to a function, in the loop."""
+        ...
 
     def close(self) -> None:
         """Disconnect, and end the loop if it is the client's own."""
+        ...
 
 
 class _ClientClass(Protocol):
@@ -116,6 +131,7 @@ class _ClientClass(Protocol):
 class _WorkersScheduler(Protocol):
     def log_event(self, *, topic: str, msg: object) -> Awaitable[object]:
         """Send an event to who listens for its topic; it is there once this has been awaited."""
+        ...
 
 
 class Worker(Protocol):
@@ -124,17 +140,21 @@ class Worker(Protocol):
     @property
     def address(self) -> str:
         """Where it listens."""
+        ...
 
     @property
     def scheduler(self) -> _WorkersScheduler:
         """Its scheduler, to be asked something."""
+        ...
 
     @property
     def loop(self) -> Loop:
         """The worker's event loop."""
+        ...
 
     def log_event(self, topic: str, msg: object) -> None:
         """Send an event to who listens for its topic, some time soon."""
+        ...
 
 
 class LocalWorker(Protocol):
@@ -142,6 +162,7 @@ class LocalWorker(Protocol):
 
     def close(self, *, timeout: float, executor_wait: bool) -> Awaitable[object]:
         """End it, with or without waiting for its threads."""
+        ...
 
 
 class _Named(Protocol):
@@ -151,6 +172,7 @@ class _Named(Protocol):
 class _WorkerProcess(Protocol):
     def kill(self, *, timeout: float, executor_wait: bool) -> Awaitable[None]:
         """End it in good order, or by force when the time is over."""
+        ...
 
 
 class Nanny(Protocol):
@@ -161,9 +183,11 @@ class Nanny(Protocol):
 
     def close_gracefully(self) -> None:
         """Have it not start another process when this one ends."""
+        ...
 
     def close(self) -> Awaitable[object]:
         """End it, and the process."""
+        ...
 
 
 class Cluster(Protocol):
@@ -171,9 +195,11 @@ class Cluster(Protocol):
 
     def adapt(self, **kwargs: object) -> object:
         """Have the number of workers follow the load."""
+        ...
 
     def close(self) -> object:
         """End the scheduler and the workers."""
+        ...
 
 
 class LocalCluster(Cluster, Protocol):
@@ -183,6 +209,7 @@ class LocalCluster(Cluster, Protocol):
 
     def sync(self, function: Callable[[], Awaitable[object]]) -> object:
         """Have an async function called in the cluster's loop, and wait for it."""
+        ...
 
 
 class Distributed(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Final
@@ -49,21 +49,21 @@ def mute_failed_runs() -> None:
 
 
 @contextmanager
-def quiet_about_dead_workers() -> Iterator[None]:
+def quiet_about_dead_workers() -> Generator[None]:
     """Keep the schedulers and nannies in this process from printing what runs report."""
     with _filtered(_DeadWorkers(), "distributed.scheduler", "distributed.nanny"):
         yield
 
 
 @contextmanager
-def quiet_about_giving_up() -> Iterator[None]:
+def quiet_about_giving_up() -> Generator[None]:
     """Keep a client that is being closed from printing that it was."""
     with _filtered(_GivenUp(), "distributed.client"):
         yield
 
 
 @contextmanager
-def _filtered(dropped: logging.Filter, *names: str) -> Iterator[None]:
+def _filtered(dropped: logging.Filter, *names: str) -> Generator[None]:
     loggers = [logging.getLogger(name) for name in names]
     for logger in loggers:
         logger.addFilter(dropped)

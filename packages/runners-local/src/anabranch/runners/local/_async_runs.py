@@ -6,7 +6,7 @@ import contextvars
 import math
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -88,7 +88,7 @@ class AsyncRuns:
 
     @staticmethod
     @asynccontextmanager
-    async def open(runner: TaskRunner) -> AsyncIterator[AsyncRuns]:
+    async def open(runner: TaskRunner) -> AsyncGenerator[AsyncRuns]:
         """Take runs in the running event loop, for as long as the context lasts."""
         loop = cast(EventLoop, running_loop())
         opening, new_scope = open_nursery(loop)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final, final
 
@@ -56,7 +56,7 @@ class Executor:
 
     @staticmethod
     @asynccontextmanager
-    async def open(runner: TaskRunner, max_workers: int) -> AsyncIterator[Executor]:
+    async def open(runner: TaskRunner, max_workers: int) -> AsyncGenerator[Executor]:
         """Make an executor in the running event loop, for as long as the context lasts."""
         executor = Executor(runner, max_workers)
         async with AsyncRuns.open(runner) as executor._async_runs:
@@ -104,7 +104,7 @@ class Executor:
             raise
 
     @asynccontextmanager
-    async def _take_async_runs(self) -> AsyncIterator[None]:
+    async def _take_async_runs(self) -> AsyncGenerator[None]:
         async with AsyncRuns.open(self.runner) as self._async_runs:
             yield
 
@@ -150,7 +150,7 @@ class Executor:
     # ------------------------------------------------------------------ ending
 
     @contextmanager
-    def closed_after(self, error: BaseException | None) -> Iterator[None]:
+    def closed_after(self, error: BaseException | None) -> Generator[None]:
         """Surround the wait for all runs, in sync code, and end the threads and the loop after it.
 
         Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -166,7 +166,7 @@ class WorkerThreads:
         self._on_exit()
 
     @contextmanager
-    def lent_place(self, worker: _Worker) -> Iterator[None]:
+    def lent_place(self, worker: _Worker) -> Generator[None]:
         """Let another thread take a worker's place for as long as that one waits."""
         with self._changing():
             self._lend(worker)
@@ -228,7 +228,7 @@ class WorkerThreads:
         return True
 
     @contextmanager
-    def _changing(self) -> Iterator[None]:
+    def _changing(self) -> Generator[None]:
         """Hold the lock for a change; then call a thread, if one is needed by now.
 
         For the threads of the pool only: in the main thread, Ctrl-C could come in between, and keep

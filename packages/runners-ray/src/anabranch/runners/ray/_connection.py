@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final, final
 
 import ray
+from ray.exceptions import RayError
 
 from anabranch.futures import ResultUnavailableError
 from anabranch.futures.runner import SerialThread
@@ -103,7 +104,7 @@ class Connection:
                 return pickle.loads(pickled)
         try:
             return ray.get(ref)
-        except (ray.exceptions.RayError, ConnectionError, SystemExit) as error:
+        except (RayError, ConnectionError, SystemExit) as error:
             raise ResultUnavailableError(
                 f"The value of run {run_name!r} cannot be fetched from Ray: {error}. "
                 "Run the task again, or have it store its value elsewhere"
@@ -131,7 +132,7 @@ class Connection:
     def _cancel(self, ref: Ref, *, force: bool) -> None:
         def cancel(_: object) -> None:
             # It refuses some kinds of work; then the run ends when it ends.
-            with suppress(ValueError, TypeError, ray.exceptions.RayError):
+            with suppress(ValueError, TypeError, RayError):
                 ray.cancel(ref, force=force)
 
         door = self._door

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -27,7 +27,7 @@ _SKIPPED_OUTPUT: Final = "RAY_DEDUP_LOGS_SKIP_REGEX"
 
 
 @contextmanager
-def unchanged_environment(extra: Mapping[str, str]) -> Iterator[None]:
+def unchanged_environment(extra: Mapping[str, str]) -> Generator[None]:
     """Let Ray see ``extra`` variables, and leave the environment as it was.
 
     Args:

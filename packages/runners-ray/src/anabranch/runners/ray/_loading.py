@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
 from types import FrameType
@@ -32,7 +32,7 @@ def load_backend(backend: Backend) -> None:
 
 
 @contextmanager
-def interrupts_deferred() -> Iterator[None]:
+def interrupts_deferred() -> Generator[None]:
     """Have an interrupt that comes inside raised at the end, if this is the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -14,7 +14,7 @@ import ray
 import ray.util.client
 from ray import cloudpickle
 
-from anabranch.runners.ray._worker import Entry
+from anabranch.runners.ray._worker import Entry, Pickler
 
 #: The handle of something that lies, or will lie, in Ray.
 Ref: TypeAlias = "ray.ObjectRef[object]"
@@ -29,6 +29,7 @@ class Exported(Protocol):
 
     def remote(self, *args: object) -> Sequence[Ref]:
         """Have it called; each `Ref` among the arguments itself is replaced by its value."""
+        ...
 
 
 class _Remote(Protocol):
@@ -111,7 +112,7 @@ def own_ip_address() -> str:
 
 def pickle(value: object) -> bytes:
     """Pickle a value the way it is done for a run."""
-    return cast("Callable[[object], bytes]", cloudpickle.dumps)(value)
+    return cast("Pickler", cloudpickle).dumps(value)
 
 
 def shows_output() -> bool:

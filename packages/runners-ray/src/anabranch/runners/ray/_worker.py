@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TypeAlias, cast
+from typing import Protocol, TypeAlias, cast
 
 from ray import cloudpickle
 
@@ -31,6 +31,14 @@ Outcome: TypeAlias = tuple[History, bytes | None]
 
 #: A shipment and how many values follow for its slots; pickled, if that is quicker.
 Parcel: TypeAlias = tuple[Shipment, int] | bytes
+
+
+class Pickler(Protocol):
+    """The module ``cloudpickle``."""
+
+    def dumps(self, value: object, /) -> bytes:
+        """Pickle a value."""
+        ...
 
 
 def parcel_of(shipment: Shipment, slots: int) -> Parcel:
@@ -91,7 +99,7 @@ def run_parcel(
     shipment, slots = parcel
     if shipment.is_async:
         load_backend(shipment.backend or default_backend())
-    dumps = cast("Callable[[object], bytes]", cloudpickle.dumps)
+    dumps = cast("Pickler", cloudpickle).dumps
     log = AttemptLog(shipment)
     limiter = partial(limit_by_alarm, give_up=log.give_up)
     try:
