@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Never, TypeVar
+from typing import Any, Never, TypeVar
 
 from anabranch.futures._clock import SYSTEM_CLOCK, current_clock
 from anabranch.futures._future import Future
@@ -16,13 +16,13 @@ from anabranch.futures._work import TaskRun
 R = TypeVar("R")
 
 
-def call_here(
+def call_here(  # type: ignore[explicit-any]  # Only the function knows what it returns.
     function: AnyFunction[object],
     args: tuple[object, ...],
     kwargs: Mapping[str, object],
     task_run: TaskRun,
     surrounding: RunScope | None,
-) -> State[R]:
+) -> State[Any]:
     """Make the only attempt of a task run in the calling thread, as a part of what runs there.
 
     It is what `run_item` comes to for most direct calls, without an item.
