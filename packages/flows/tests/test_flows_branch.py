@@ -324,7 +324,7 @@ class TestCancelling:
             with opened:
                 future = add.submit(1)
             opened.cancel()
-            return future.state.name + add.submit(1).wait().name  # type: ignore[union-attr]  # There is no timeout.
+            return future.state.name + add.submit(1).wait().name
 
         assert body() == "CancelledCompleted"
 
@@ -418,7 +418,7 @@ class TestWhere:
             opened.__exit__(None, None, None)
             with pytest.raises(NotSubmittableError, match=r"'split'.*has ended"):
                 context.run(add.submit, 1)
-            return future.done(), add.submit(1).wait().name  # type: ignore[union-attr]  # There is no timeout.
+            return future.done(), add.submit(1).wait().name
 
         assert body() == (True, "Completed")
 

@@ -402,7 +402,7 @@ class TestTimeout:
                     async with branch(timeout=60):
                         futures = [get_stuck.submit(), add.submit(1)]
                 return [each.state.name for each in (*futures, add.submit(1))[:2]] + [
-                    (await add.submit(1).wait_async()).name  # type: ignore[union-attr]  # There is no timeout.
+                    (await add.submit(1).wait_async()).name
                 ]
 
             assert await body() == ["Cancelled", "Cancelled", "Completed"]

@@ -28,7 +28,7 @@ def test_what_it_has_submitted_is_cancelled() -> None:
         submitted.set()
         go_on.wait(20)
         children.append(scope.runner.submit(listen))
-        return [each.wait().name for each in children]  # type: ignore[union-attr]  # There is no timeout.
+        return [each.wait().name for each in children]
 
     with ConcurrentTaskRunner(max_workers=1) as runner:
         future = runner.submit(parent)

@@ -89,7 +89,7 @@ class Branch:
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool:
+    ) -> bool | None:  # True after `cancel`. `bool` would have checkers doubt every branch's body.
         leaving = error
         try:
             self._opened().__exit__(kind, error, traceback)
@@ -114,7 +114,7 @@ class Branch:
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool:
+    ) -> bool | None:  # As of `__exit__`.
         scope, leaving = self._opened(), error
         assert self._body is not None, "the branch was entered by `async with`"
         # Only the body is interrupted by the branch itself. While that waits for its runs, all

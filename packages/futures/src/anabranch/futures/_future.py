@@ -11,12 +11,7 @@ from typing import TYPE_CHECKING, Final, Generic, Literal, Never, TypeVar, overl
 import anyio
 import anyio.to_thread
 
-from anabranch.futures._blocking import (
-    current_lease,
-    lent,
-    lent_async,
-    wait_for_end,
-)
+from anabranch.futures._blocking import current_lease, lent, lent_async, wait_for_end
 from anabranch.futures._callbacks import Callback, Keeper, call, call_all, release_from
 from anabranch.futures._cancellation import Cancellation
 from anabranch.futures._exceptions import NotFinishedError, WouldDeadlockError
@@ -167,6 +162,10 @@ class Future(Generic[R_co]):
 
     # ------------------------------------------------------------------ waiting
 
+    @overload
+    def wait(self, timeout: None = None) -> State[R_co]: ...
+    @overload
+    def wait(self, timeout: float | None) -> State[R_co] | None: ...
     def wait(self, timeout: float | None = None) -> State[R_co] | None:
         """Block this thread until the run has ended.
 
@@ -229,6 +228,10 @@ class Future(Generic[R_co]):
             raise TimeoutError(f"Run {self.task_run.name!r} has not ended after {timeout} s")
         return None if isinstance(state, Completed) else state.exception
 
+    @overload
+    async def wait_async(self, timeout: None = None) -> State[R_co]: ...
+    @overload
+    async def wait_async(self, timeout: float | None) -> State[R_co] | None: ...
     async def wait_async(self, timeout: float | None = None) -> State[R_co] | None:
         """Wait in an event loop until the run has ended.
 
