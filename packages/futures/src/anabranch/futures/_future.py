@@ -85,7 +85,7 @@ class Future(Generic[R_co]):
                 wait in one of them could never end, so it raises.
             listener: Told whenever the run becomes Running or Retrying.
         """
-        self.task_run = task_run
+        self.task_run: TaskRun = task_run
         self._state: State[R_co] | None = None
         # Seconds since the epoch: a datetime costs more than all the rest, and few are looked at.
         self._created = time.time()

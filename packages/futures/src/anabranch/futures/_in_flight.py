@@ -70,27 +70,33 @@ class InOrder(InFlight[R]):
         return len(self._runs)
 
     def add(self, run: Future[R]) -> None:
+        """Put a run in, behind the others."""
         self._runs.append(run)
 
     def is_next_done(self) -> bool:
+        """Whether the run that was put in first has ended."""
         return bool(self._runs) and self._runs[0].done()
 
     def join(self, timeout: float | None = None) -> Future[R] | None:
+        """Block this thread until the run that was put in first has ended."""
         if not self._runs:
             return None
         run = self._runs[0]
         return None if run.join(timeout) is None else run
 
     async def join_async(self, timeout: float | None = None) -> Future[R] | None:
+        """`join`, in an event loop."""
         if not self._runs:
             return None
         run = self._runs[0]
         return None if await run.join_async(timeout) is None else run
 
     def pop(self) -> None:
+        """Take out the run that was put in first."""
         self._runs.popleft()
 
     def clear(self) -> list[Future[R]]:
+        """Take out all runs, and return them in the order in which they were put in."""
         runs, self._runs = self._runs, deque()
         return list(runs)
 
@@ -115,14 +121,17 @@ class AsTheyEnd(InFlight[R]):
         return len(self._runs)
 
     def add(self, run: Future[R]) -> None:
+        """Put a run in, which comes next when it ends first."""
         for runs in (self._runs, self._not_started, self._not_told):
             runs[run] = None
         run.add_done_callback(self._note_end)
 
     def is_next_done(self) -> bool:
+        """Whether any run has ended."""
         return bool(self._ended)
 
     def join(self, timeout: float | None = None) -> Future[R] | None:
+        """Block this thread until any run has ended."""
         end = self._first_end_if_needed()
         if end is not None:
             try:
@@ -132,6 +141,7 @@ class AsTheyEnd(InFlight[R]):
         return self._next()
 
     async def join_async(self, timeout: float | None = None) -> Future[R] | None:
+        """`join`, in an event loop."""
         end = self._first_end_if_needed()
         if end is not None:
             try:
@@ -141,11 +151,13 @@ class AsTheyEnd(InFlight[R]):
         return self._next()
 
     def pop(self) -> None:
+        """Take out the run that ended first."""
         run = self._ended.popleft()
         for runs in (self._runs, self._not_started, self._not_told):
             runs.pop(run, None)
 
     def clear(self) -> list[Future[R]]:
+        """Take out all runs, and return them in the order in which they were put in."""
         with self._lock:
             runs, self._runs = self._runs, {}
             self._not_started, self._not_told = {}, {}

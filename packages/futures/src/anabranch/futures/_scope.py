@@ -115,16 +115,16 @@ class RunScope:
         *,
         is_async: bool = False,
     ) -> None:
-        self.flow_run = flow_run
-        self.task_run = task_run
-        self.attempt = attempt
-        self.runner = runner
-        self.owner = owner
-        self.is_async = is_async
+        self.flow_run: FlowRun | None = flow_run
+        self.task_run: TaskRun | None = task_run
+        self.attempt: int = attempt
+        self.runner: TaskRunner | None = runner
+        self.owner: ScopeOwner | None = owner
+        self.is_async: bool = is_async
         self.call: FunctionCall | None = None
-        self.has_deadline = False
+        self.has_deadline: bool = False
         self.ended: str | None = None
-        self.is_cancelled = False
+        self.is_cancelled: bool = False
         # Most runs have none of these, so each is made when the first one comes.
         self._nested: dict[RunScope, None] | None = None
         self._rests: dict[Future[None], None] | None = None

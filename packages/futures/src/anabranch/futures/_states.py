@@ -330,7 +330,7 @@ class _KeptTraceback:
     __slots__ = ("value",)
 
     def __init__(self, value: TracebackType | None = None) -> None:
-        self.value = value
+        self.value: TracebackType | None = value
 
     def __reduce__(self) -> tuple[object, ...]:
         return _KeptTraceback, ()
