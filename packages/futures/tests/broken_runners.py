@@ -7,7 +7,7 @@ import copy
 import pickle
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, ClassVar, Never, Self, TypeVar, cast
 
@@ -23,6 +23,7 @@ from anabranch.futures import (
     Crashed,
     Failed,
     Future,
+    ResultUnavailableError,
     Retrying,
     RetryPolicy,
     Running,
@@ -485,12 +486,6 @@ class IsInNoOtherProcess(RightTaskRunner):
         return super().execute(run, item)
 
 
-class IsInNoOtherProcessForLong(IsInNoOtherProcess):
-    """Stops no process, having none."""
-
-    patience = LOST
-
-
 # ---------------------------------------------------------------------------- wrong futures
 
 
@@ -536,6 +531,18 @@ class ForgetfulRun(ThreadRun[R]):
     @property
     def history(self) -> tuple[Any, ...]:
         return (self.state,)
+
+
+class VanishingRun(ThreadRun[R]):
+    """Loses its value with its runner unless it was read before, and says no more than that."""
+
+    is_kept = is_lost = False
+
+    def result(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - wrong
+        if self.is_lost and not self.is_kept:
+            raise ResultUnavailableError("gone")
+        self.is_kept = True
+        return super().result(*args, **kwargs)
 
 
 class HastyRun(ThreadRun[R]):
@@ -616,7 +623,7 @@ def _with_runs(
 CopiesValues = _with_runs(CopyingRun)
 AlwaysRaises = _with_runs(RaisingRun)
 NeverCancels = _with_runs(UncancellableRun)
-ClaimsToStop = _with_runs(OverconfidentRun)
+ClaimsToStop = _with_runs(OverconfidentRun, 0.5)
 WaitsForEver = _with_runs(PatientRun, LOST)
 ForgetsHistory = _with_runs(ForgetfulRun)
 RunsFromTheStart = _with_runs(HastyRun)
@@ -659,8 +666,25 @@ class RefusesWithoutAReason(RightTaskRunner):
 class CountsNoAbandoned(RightTaskRunner):
     """Says nothing of threads that go on."""
 
+    patience = 0.5
+
     def note_abandoned(self, run: TaskRun) -> None:
         pass
+
+
+class LosesValues(RightTaskRunner):
+    """Loses the values of its runs when it ends."""
+
+    run = cast("type[ThreadRun[object]]", VanishingRun)
+
+    async def _start(self, exit_stack: AsyncExitStack) -> None:
+        await super()._start(exit_stack)
+        exit_stack.callback(self.lose)
+
+    def lose(self) -> None:
+        for run in VanishingRun.all_known():
+            if isinstance(run, VanishingRun):
+                run.is_lost = True
 
 
 class StartsOnlyInThreads(RightTaskRunner):

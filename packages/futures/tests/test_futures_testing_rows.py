@@ -69,10 +69,7 @@ BROKEN: dict[str, type[RightTaskRunner]] = {
     "ends a sync run whose time is up as TimedOut, though nothing has let it go on": (
         broken.IgnoresTimeLimits
     ),
-    "counts a sync run whose time is up as abandoned, for its thread goes on": (
-        broken.CountsNoAbandoned
-    ),
-    "stops the process of a sync run whose time is up": broken.IsInNoOtherProcessForLong,
+    "stops a sync run whose time is up, or else counts it as abandoned": broken.CountsNoAbandoned,
     "retries a run whose time was up, within the same budget": broken.RetriesNoTimeOuts,
     "lets a run that ends in time be, whatever its limit": broken.TimesEverythingOut,
     "never starts what depends on a run that has timed out": broken.IgnoresUpstreamFailures,
@@ -89,7 +86,9 @@ BROKEN: dict[str, type[RightTaskRunner]] = {
     ),
     "ends a run in the state that its function returns": broken.WrapsReturned,
     "stops an async run that is cancelled, and retries it not": broken.NeverCancels,
-    "says that a thread cannot be stopped, and lets it go on": broken.ClaimsToStop,
+    "stops a sync run that is cancelled, or says that it cannot and lets it go on": (
+        broken.ClaimsToStop
+    ),
     "never starts a run that was cancelled, nor what depends on it": broken.StartsCancelledRuns,
     "executes one run at a time, in the order of their submission": broken.LosesRunsInSequence,
     "executes several runs at a time": broken.OneAtATime,
@@ -144,8 +143,8 @@ BROKEN: dict[str, type[RightTaskRunner]] = {
     "tells a failure whose exception cannot be pickled, with its type and its message": (
         broken.PicklesOutcomes
     ),
-    "says which value was left on a cluster that has ended, and what to do": (
-        broken.IsInNoOtherProcess
+    "gives back a value after the runner has ended, or says that it was left, and what to do": (
+        broken.LosesValues
     ),
 }
 
