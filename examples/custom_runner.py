@@ -22,7 +22,7 @@ from queue import SimpleQueue
 from typing import Final, TypeVar, cast, final
 
 import attrs
-import cloudpickle  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # It has no types.
+import cloudpickle  # pyright: ignore[reportMissingTypeStubs]  # It has no types.
 
 from anabranch.flows import flow, task
 from anabranch.futures import (

@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict, cast
 
 ROOT = Path(__file__).parent.parent
-ACCEPTED = Path(__file__).parent / "accepted"
-REJECTED = Path(__file__).parent / "rejected"
+#: The cases that have to be accepted, and those that have to be rejected.
+ACCEPTED = sorted((Path(__file__).parent / "accepted").glob("*.py"))
+REJECTED = sorted((Path(__file__).parent / "rejected").glob("*.py"))
 
 Checker: TypeAlias = Literal["mypy", "pyright"]
 CHECKERS: tuple[Checker, ...] = ("mypy", "pyright")
@@ -67,14 +68,14 @@ def check(checker: Checker, paths: Sequence[Path], python: str = "3.11") -> dict
 
     Args:
         checker: Which one.
-        paths: Files and folders.
+        paths: The files.
         python: The version of Python to check them for.
     """
     run = {"mypy": _run_mypy, "pyright": _run_pyright}[checker]
     found: defaultdict[Path, defaultdict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for path, line, message, rule in run([str(path) for path in paths], python):
         text = message.splitlines()[0].replace("\N{NO-BREAK SPACE}", " ").strip()
-        found[(ROOT / path).resolve()][line].append(f"{text}  [{rule}]")
+        found[ROOT / path][line].append(f"{text}  [{rule}]")
     return {path: dict(lines) for path, lines in found.items()}
 
 
@@ -142,9 +143,9 @@ def annotate(path: Path, remarks: Mapping[Checker, Remarks]) -> None:
 
 def main() -> None:
     """Write into each rejected case what the checkers say of it."""
-    found = {checker: check(checker, [REJECTED]) for checker in CHECKERS}
-    for path in sorted(REJECTED.glob("*.py")):
-        annotate(path, {checker: found[checker].get(path.resolve(), {}) for checker in CHECKERS})
+    found = {checker: check(checker, REJECTED) for checker in CHECKERS}
+    for path in REJECTED:
+        annotate(path, {checker: found[checker].get(path, {}) for checker in CHECKERS})
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import inspect
 import pickle
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Never, assert_type
+from typing import Any, Never, TypeVar, assert_type
 
 import anyio
 
@@ -35,6 +35,9 @@ from anabranch.futures.runner import (
     NO_LOOPS,
     NO_RETRIES,
     SYSTEM_CLOCK,
+    AnyCoroutine,
+    AnyFunction,
+    AroundSubmit,
     AsTheyEnd,
     AtomicCount,
     Attempt,
@@ -42,11 +45,15 @@ from anabranch.futures.runner import (
     CallSignature,
     CancelTimer,
     Command,
+    CurrentClock,
     Delay,
+    Dumps,
     EventLoop,
+    FunctionCall,
     Hold,
     InFlight,
     InOrder,
+    Keeper,
     Lease,
     Lifecycle,
     Listener,
@@ -57,6 +64,7 @@ from anabranch.futures.runner import (
     RunError,
     RunnerHost,
     RunScope,
+    Scan,
     ScopeOwner,
     SerialThread,
     Shipment,
@@ -124,7 +132,10 @@ from anabranch.futures.runner import (
     watched_loop,
     when_ready,
 )
+from anabranch.runners.local import SequentialTaskRunner
 from typing_tests.functions import aplain, plain
+
+R = TypeVar("R")
 
 run = TaskRun(new_run_id(), "plain-1", "plain")
 item: WorkItem[float] = make_item(plain, (1,), {"y": "a"}, run)
@@ -257,7 +268,7 @@ def steps() -> None:
 
 def driven(steps: Lifecycle) -> Lifecycle:
     """A lifecycle returns how the run ended."""
-    return assert_type((yield from steps), State[Any])
+    return assert_type((yield from steps), State[object])
 
 
 def attempts() -> None:
@@ -417,11 +428,11 @@ def limits() -> None:
     """What takes too long has no value."""
     assert_type(limit_by_thread(lambda: 1, 30.0), int | None)
 
-    def in_time(function: Callable[[], State[Any]], seconds: float) -> State[Any] | None:
+    def in_time(function: Callable[[], State[object]], seconds: float) -> State[object] | None:
         return function() if seconds else None
 
     limiter: TimeLimiter = in_time
-    assert_type(limiter(lambda: Completed(1), 2.5), State[Any] | None)
+    assert_type(limiter(lambda: Completed(1), 2.5), State[object] | None)
     assert_type(run_item(item, limiter=limiter), State[float])
 
 
@@ -537,6 +548,36 @@ def pickles() -> None:
     assert_type(Unpicklable("argument 'x'", error, is_function=False).error, Exception)
     assert_type(unpicklable_error("a", "Ray", print, (1,), {}, pickle.dumps, error), TypeError)
     assert_type(pickled_if_small(1), bytes | None)
+
+
+def named_types(scope: RunScope) -> None:
+    """What functions and attributes take and give can be named."""
+    found: Scan = scan_call((1,), {})
+    clock: CurrentClock = current_clock
+    dumps: Dumps = pickle.dumps
+    keeper: Keeper = SequentialTaskRunner()
+    assert_type(found.upstreams, tuple[Future[object], ...])
+    assert_type(clock.get(), Clock)
+    assert_type(dumps(1), bytes)
+    assert_type(keeper.release(Future(run)), None)
+    assert_type(scope.call, FunctionCall | None)
+
+
+def around(runner: TaskRunner, function: AnyFunction[int]) -> None:
+    """What stands around submitting is for items of every type."""
+
+    def submit(item: WorkItem[R], onwards: Callable[[WorkItem[R]], Future[R]], /) -> Future[R]:
+        return onwards(item)
+
+    assert_type(runner.around_submit, AroundSubmit | None)
+    runner.around_submit = submit
+    assert_type(function(1, x=2), int)
+
+
+async def coroutines() -> None:
+    """What a coroutine gives is all that is said of it."""
+    coroutine: AnyCoroutine[bytes] = aplain(1)
+    assert_type(await coroutine, bytes)
 
 
 def publishing() -> None:

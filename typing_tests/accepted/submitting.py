@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import Any, NoReturn, TypeVar, assert_type
 
 from anabranch.flows import (
+    Async,
     AsyncTask,
     Future,
     FutureList,
@@ -58,6 +59,11 @@ def called(t: Sync[[int], R]) -> R:
     return t(1)
 
 
+async def awaited(t: Async[[int], R]) -> R:
+    """Await whatever takes an int."""
+    return assert_type(await t(1), R)
+
+
 def calls() -> None:
     """A call is what a call of the function is."""
     assert_type(add(1), int)
@@ -75,6 +81,7 @@ async def async_calls() -> None:
     assert_type(await called, str)
     assert_type(await assert_type(aone.run(1), Coroutine[Any, Any, State[str]]), State[str])
     assert_type(await aadd(1, y=2), int)
+    assert_type(await awaited(aone), str)
     assert_type(await apair(1), list[int])
 
 

@@ -113,6 +113,7 @@ def own_checks() -> None:
     with raises(LookupError, "gone") as nothing:
         assert_type(nothing, None)
         raise LookupError("gone")
+    assert_type(add(1), int)
 
 
 def counts() -> None:
@@ -234,12 +235,13 @@ def in_states() -> None:
     assert_type(assert_state(TimedOut(), TimedOut), TimedOut)
     assert_type(assert_state(UpstreamFailed(cause=KeyError()), UpstreamFailed), UpstreamFailed)
     assert_type(assert_state(Retrying(message="soon"), Retrying, "soon"), Retrying)
-    assert_state(none.submit(), Completed)
+    assert_type(assert_state(none.submit(), Completed), Completed[int])
 
 
 def outcomes(outcome: Outcome[int], future: Future[int]) -> None:
     """An outcome is a future, a state, or what a wait gave."""
     assert_type(assert_completed(outcome), int)
     assert_type(assert_state(outcome, TimedOut), TimedOut)
+    assert_type(assert_state(outcome, Failed, "gone"), Failed[int])
     each: list[Outcome[int]] = [future, future.state, future.wait(1.0), None]
     assert_type(each[0], Outcome[int])

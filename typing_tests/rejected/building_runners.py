@@ -22,6 +22,9 @@ from anabranch.futures.runner import (
     NO_LOOPS,
     NO_RETRIES,
     SYSTEM_CLOCK,
+    AnyCoroutine,
+    AnyFunction,
+    AroundSubmit,
     AsTheyEnd,
     AtomicCount,
     Attempt,
@@ -29,11 +32,15 @@ from anabranch.futures.runner import (
     CallSignature,
     CancelTimer,
     Command,
+    CurrentClock,
     Delay,
+    Dumps,
     EventLoop,
+    FunctionCall,
     Hold,
     InFlight,
     InOrder,
+    Keeper,
     Lease,
     Lifecycle,
     Listener,
@@ -44,6 +51,7 @@ from anabranch.futures.runner import (
     RunError,
     RunnerHost,
     RunScope,
+    Scan,
     ScopeOwner,
     SerialThread,
     Shipment,
@@ -139,10 +147,36 @@ def get_ready(ready: object) -> None:
     assert ready
 
 
+# Types by their names.
+found: Scan = scan([1]).upstreams
+# mypy says: Incompatible types in assignment (expression has type "tuple[Future[object], ...]", variable has type "Scan")  [assignment]
+# pyright says: Type "tuple[Future[object], ...]" is not assignable to declared type "Scan"  [reportAssignmentType]
+which: CurrentClock = SYSTEM_CLOCK
+# mypy says: Incompatible types in assignment (expression has type "SystemClock", variable has type "CurrentClock")  [assignment]
+# pyright says: Type "SystemClock" is not assignable to declared type "CurrentClock"  [reportAssignmentType]
+dumps: Dumps = str
+# mypy says: Incompatible types in assignment (expression has type "type[str]", variable has type "Callable[[object], bytes]")  [assignment]
+# pyright says: Type "type[str]" is not assignable to declared type "Dumps"  [reportAssignmentType]
+keeper: Keeper = run
+# mypy says: Incompatible types in assignment (expression has type "TaskRun", variable has type "Keeper")  [assignment]
+# pyright says: Type "TaskRun" is not assignable to declared type "Keeper"  [reportAssignmentType]
+call: FunctionCall = (plain, 1)
+# mypy says: Incompatible types in assignment (expression has type "tuple[Callable[[int, str], float], int]", variable has type "tuple[Callable[..., object], tuple[object, ...], Mapping[str, object]]")  [assignment]
+# pyright says: Type "tuple[(x: int, y: str = "") -> float, Literal[1]]" is not assignable to declared type "FunctionCall"  [reportAssignmentType]
+around: AroundSubmit = note
+# mypy says: Incompatible types in assignment (expression has type "Callable[[TaskRun], None]", variable has type "AroundSubmit")  [assignment]
+# pyright says: Type "(run: TaskRun) -> None" is not assignable to declared type "AroundSubmit"  [reportAssignmentType]
+function: AnyFunction[int] = str
+# mypy says: Incompatible types in assignment (expression has type "type[str]", variable has type "Callable[..., int]")  [assignment]
+# pyright says: Type "type[str]" is not assignable to declared type "AnyFunction[int]"  [reportAssignmentType]
+coroutine: AnyCoroutine[str] = aplain(1)
+# mypy says: Incompatible types in assignment (expression has type "Coroutine[Any, Any, bytes]", variable has type "Coroutine[Any, Any, str]")  [assignment]
+# pyright says: Type "CoroutineType[Any, Any, bytes]" is not assignable to declared type "AnyCoroutine[str]"  [reportAssignmentType]
+
 # Constants.
 isinstance(error, FINAL_STATES)
-# mypy says: Argument 2 to "isinstance" has incompatible type "frozenset[type]"; expected "_ClassInfo"  [arg-type]
-# pyright says: Argument of type "frozenset[type[Completed[R_co@Completed]] | type[Failed[R_co@Failed]] | type[TimedOut] | type[Crashed] | type[Cancelled] | type[UpstreamFailed]]" cannot be assigned to parameter "class_or_tuple" of type "_ClassInfo" in function "isinstance"  [reportArgumentType]
+# mypy says: Argument 2 to "isinstance" has incompatible type "frozenset[type[object]]"; expected "_ClassInfo"  [arg-type]
+# pyright says: Argument of type "frozenset[type[object]]" cannot be assigned to parameter "class_or_tuple" of type "_ClassInfo" in function "isinstance"  [reportArgumentType]
 loops: set[int] = NO_LOOPS
 # mypy says: Incompatible types in assignment (expression has type "frozenset[int]", variable has type "set[int]")  [assignment]
 # pyright says: Type "frozenset[int]" is not assignable to declared type "set[int]"  [reportAssignmentType]
@@ -200,7 +234,7 @@ make_item(plain, (1,), {}, run, time_limit="2.5 s")
 # pyright says: Argument of type "Literal['2.5 s']" cannot be assigned to parameter "time_limit" of type "float | None" in function "make_item"  [reportArgumentType]
 is_async_function("aplain")
 # mypy says: Argument 1 to "is_async_function" has incompatible type "str"; expected "Callable[..., object]"  [arg-type]
-# pyright says: Argument of type "Literal['aplain']" cannot be assigned to parameter "function" of type "(...) -> object" in function "is_async_function"  [reportArgumentType]
+# pyright says: Argument of type "Literal['aplain']" cannot be assigned to parameter "function" of type "AnyFunction[object]" in function "is_async_function"  [reportArgumentType]
 run_id: int = new_run_id()
 # mypy says: Incompatible types in assignment (expression has type "str", variable has type "int")  [assignment]
 # pyright says: Type "str" is not assignable to declared type "int"  [reportAssignmentType]
@@ -236,14 +270,14 @@ lifecycle_of(run)
 # mypy says: Argument 1 to "lifecycle_of" has incompatible type "TaskRun"; expected "WorkItem[object]"  [arg-type]
 # pyright says: Argument of type "TaskRun" cannot be assigned to parameter "item" of type "WorkItem[object]" in function "lifecycle_of"  [reportArgumentType]
 unsent: Lifecycle = lifecycle_of
-# mypy says: Incompatible types in assignment (expression has type "Callable[[WorkItem[object], int], Generator[Attempt | Delay, Completed[Any] | Failed[Any] | TimedOut | Crashed | Cancelled | UpstreamFailed | None, Completed[Any] | Failed[Any] | TimedOut | Crashed | Cancelled | UpstreamFailed]]", variable has type "Generator[Attempt | Delay, Completed[Any] | Failed[Any] | TimedOut | Crashed | Cancelled | UpstreamFailed | None, Completed[Any] | Failed[Any] | TimedOut | Crashed | Cancelled | UpstreamFailed]")  [assignment]
+# mypy says: Incompatible types in assignment (expression has type "Callable[[WorkItem[object], int], Generator[Attempt | Delay, Completed[object] | Failed[object] | TimedOut | Crashed | Cancelled | UpstreamFailed | None, Completed[object] | Failed[object] | TimedOut | Crashed | Cancelled | UpstreamFailed]]", variable has type "Generator[Attempt | Delay, Completed[object] | Failed[object] | TimedOut | Crashed | Cancelled | UpstreamFailed | None, Completed[object] | Failed[object] | TimedOut | Crashed | Cancelled | UpstreamFailed]")  [assignment]
 # pyright says: Type "(item: WorkItem[object], first_attempt: int = 1) -> Lifecycle" is not assignable to declared type "Lifecycle"  [reportAssignmentType]
 steps: Lifecycle = (Attempt(number) for number in range(3))
-# mypy says: Incompatible types in assignment (expression has type "Generator[Attempt | Delay, None, None]", variable has type "Generator[Attempt | Delay, Completed[Any] | Failed[Any] | TimedOut | Crashed | Cancelled | UpstreamFailed | None, Completed[Any] | Failed[Any] | TimedOut | Crashed | Cancelled | UpstreamFailed]")  [assignment]
+# mypy says: Incompatible types in assignment (expression has type "Generator[Attempt | Delay, None, None]", variable has type "Generator[Attempt | Delay, Completed[object] | Failed[object] | TimedOut | Crashed | Cancelled | UpstreamFailed | None, Completed[object] | Failed[object] | TimedOut | Crashed | Cancelled | UpstreamFailed]")  [assignment]
 # pyright says: Type "Generator[Attempt, None, None]" is not assignable to declared type "Lifecycle"  [reportAssignmentType]
 lifecycle().send(1)
-# mypy says: Argument 1 to "send" of "Generator" has incompatible type "int"; expected "Completed[Any] | Failed[Any] | TimedOut | Crashed | Cancelled | UpstreamFailed | None"  [arg-type]
-# pyright says: Argument of type "Literal[1]" cannot be assigned to parameter "value" of type "State[Any] | None" in function "send"  [reportArgumentType]
+# mypy says: Argument 1 to "send" of "Generator" has incompatible type "int"; expected "Completed[object] | Failed[object] | TimedOut | Crashed | Cancelled | UpstreamFailed | None"  [arg-type]
+# pyright says: Argument of type "Literal[1]" cannot be assigned to parameter "value" of type "State[object] | None" in function "send"  [reportArgumentType]
 command: Command = Retrying()
 # mypy says: Incompatible types in assignment (expression has type "Retrying", variable has type "Attempt | Delay")  [assignment]
 # pyright says: Type "Retrying" is not assignable to declared type "Command"  [reportAssignmentType]
@@ -277,7 +311,7 @@ make_attempt(item, 1, None)
 # mypy says: Argument 2 to "make_attempt" has incompatible type "int"; expected "Attempt"  [arg-type]
 # pyright says: Argument of type "Literal[1]" cannot be assigned to parameter "attempt" of type "Attempt" in function "make_attempt"  [reportArgumentType]
 make_attempt_in_time(item, first, None, 2.5)
-# mypy says: Argument 4 to "make_attempt_in_time" has incompatible type "float"; expected "Callable[[Callable[[], Completed[Any] | Failed[Any] | TimedOut | Crashed | Cancelled | UpstreamFailed], float], Completed[Any] | Failed[Any] | TimedOut | Crashed | Cancelled | UpstreamFailed | None]"  [arg-type]
+# mypy says: Argument 4 to "make_attempt_in_time" has incompatible type "float"; expected "Callable[[Callable[[], Completed[object] | Failed[object] | TimedOut | Crashed | Cancelled | UpstreamFailed], float], Completed[object] | Failed[object] | TimedOut | Crashed | Cancelled | UpstreamFailed | None]"  [arg-type]
 # pyright says: Argument of type "float" cannot be assigned to parameter "limiter" of type "TimeLimiter" in function "make_attempt_in_time"  [reportArgumentType]
 resolve_arguments(run)
 # mypy says: Argument 1 to "resolve_arguments" has incompatible type "TaskRun"; expected "WorkItem[Never]"  [arg-type]
@@ -302,7 +336,7 @@ run_item(item, 2)
 # mypy says: Argument 2 to "run_item" has incompatible type "int"; expected "TaskRunner | None"  [arg-type]
 # pyright says: Argument of type "Literal[2]" cannot be assigned to parameter "runner" of type "TaskRunner | None" in function "run_item"  [reportArgumentType]
 run_item(item, limiter=30.0)
-# mypy says: Argument "limiter" to "run_item" has incompatible type "float"; expected "Callable[[Callable[[], Completed[Any] | Failed[Any] | TimedOut | Crashed | Cancelled | UpstreamFailed], float], Completed[Any] | Failed[Any] | TimedOut | Crashed | Cancelled | UpstreamFailed | None]"  [arg-type]
+# mypy says: Argument "limiter" to "run_item" has incompatible type "float"; expected "Callable[[Callable[[], Completed[object] | Failed[object] | TimedOut | Crashed | Cancelled | UpstreamFailed], float], Completed[object] | Failed[object] | TimedOut | Crashed | Cancelled | UpstreamFailed | None]"  [arg-type]
 # pyright says: Argument of type "float" cannot be assigned to parameter "limiter" of type "TimeLimiter" in function "run_item"  [reportArgumentType]
 number: State[str] = run_item(item)
 # mypy says: Argument 1 to "run_item" has incompatible type "WorkItem[float]"; expected "WorkItem[str]"  [arg-type]
@@ -318,7 +352,7 @@ call_here(plain, (1,), {}, run)
 # pyright says: Argument missing for parameter "surrounding"  [reportCallIssue]
 call_here(plain(1), (), {}, run, None)
 # mypy says: Argument 1 to "call_here" has incompatible type "float"; expected "Callable[..., object]"  [arg-type]
-# pyright says: Argument of type "float" cannot be assigned to parameter "function" of type "(...) -> object" in function "call_here"  [reportArgumentType]
+# pyright says: Argument of type "float" cannot be assigned to parameter "function" of type "AnyFunction[object]" in function "call_here"  [reportArgumentType]
 
 
 async def async_runs() -> None:
@@ -430,7 +464,7 @@ limited: int = limit_by_thread(lambda: 1, 30.0)
 # mypy says: Incompatible types in assignment (expression has type "int | None", variable has type "int")  [assignment]
 # pyright says: Type "int | None" is not assignable to declared type "int"  [reportAssignmentType]
 limiter: TimeLimiter = sleep
-# mypy says: Incompatible types in assignment (expression has type "Callable[[float], None]", variable has type "Callable[[Callable[[], Completed[Any] | Failed[Any] | TimedOut | Crashed | Cancelled | UpstreamFailed], float], Completed[Any] | Failed[Any] | TimedOut | Crashed | Cancelled | UpstreamFailed | None]")  [assignment]
+# mypy says: Incompatible types in assignment (expression has type "Callable[[float], None]", variable has type "Callable[[Callable[[], Completed[object] | Failed[object] | TimedOut | Crashed | Cancelled | UpstreamFailed], float], Completed[object] | Failed[object] | TimedOut | Crashed | Cancelled | UpstreamFailed | None]")  [assignment]
 # pyright says: Type "(seconds: float) -> None" is not assignable to declared type "TimeLimiter"  [reportAssignmentType]
 
 # Loops and threads.

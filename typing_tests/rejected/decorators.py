@@ -53,7 +53,7 @@ Task(plain, retires=2)
 # pyright says: No parameter named "retires"  [reportCallIssue]
 AsyncTask(plain)
 # mypy says: Argument 1 to "AsyncTask" has incompatible type "Callable[[int, str], float]"; expected "Callable[[int, str], Coroutine[Any, Any, Never]]"  [arg-type]
-# pyright says: Argument of type "(x: int, y: str = "") -> float" cannot be assigned to parameter "function" of type "(**P@AsyncTask) -> Coroutine[Any, Any, R_co@AsyncTask]" in function "__init__"  [reportArgumentType]
+# pyright says: Argument of type "(x: int, y: str = "") -> float" cannot be assigned to parameter "function" of type "(**P@AsyncTask) -> AnyCoroutine[R_co@AsyncTask]" in function "__init__"  [reportArgumentType]
 AsyncTask(aplain, retries="2")
 # mypy says: Argument "retries" to "AsyncTask" has incompatible type "str"; expected "int"  [arg-type]
 # pyright says: Argument of type "Literal['2']" cannot be assigned to parameter "retries" of type "int" in function "__init__"  [reportArgumentType]
@@ -88,7 +88,7 @@ Flow(plain, persist=True)
 # pyright says: No parameter named "persist"  [reportCallIssue]
 AsyncFlow(plain)
 # mypy says: Argument 1 to "AsyncFlow" has incompatible type "Callable[[int, str], float]"; expected "Callable[[int, str], Coroutine[Any, Any, Never]]"  [arg-type]
-# pyright says: Argument of type "(x: int, y: str = "") -> float" cannot be assigned to parameter "function" of type "(**P@AsyncFlow) -> Coroutine[Any, Any, R_co@AsyncFlow]" in function "__init__"  [reportArgumentType]
+# pyright says: Argument of type "(x: int, y: str = "") -> float" cannot be assigned to parameter "function" of type "(**P@AsyncFlow) -> AnyCoroutine[R_co@AsyncFlow]" in function "__init__"  [reportArgumentType]
 FlowDecorator(persist=True)
 # mypy says: Unexpected keyword argument "persist" for "FlowDecorator"  [call-arg]
 # pyright says: No parameter named "persist"  [reportCallIssue]
@@ -153,4 +153,4 @@ sync_flow: Flow[[int], str] = aflow
 # pyright says: Type "AsyncFlow[(n: int), str]" is not assignable to declared type "Flow[(int), str]"  [reportAssignmentType]
 no_state: State[str] = aone.run(1)
 # mypy says: Incompatible types in assignment (expression has type "Coroutine[Any, Any, Completed[str] | Failed[str] | TimedOut | Crashed | Cancelled | UpstreamFailed]", variable has type "Completed[str] | Failed[str] | TimedOut | Crashed | Cancelled | UpstreamFailed")  [assignment]
-# pyright says: Type "Coroutine[Any, Any, State[str]]" is not assignable to declared type "State[str]"  [reportAssignmentType]
+# pyright says: Type "AnyCoroutine[State[str]]" is not assignable to declared type "State[str]"  [reportAssignmentType]

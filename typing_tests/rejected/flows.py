@@ -72,7 +72,7 @@ aflow.submit(fs)
 # pyright says: Argument of type "Future[str]" cannot be assigned to parameter "a" of type "Arg[int]" in function "submit"  [reportArgumentType]
 state: State[int] = aflow.run(1)
 # mypy says: Incompatible types in assignment (expression has type "Coroutine[Any, Any, Completed[str] | Failed[str] | TimedOut | Crashed | Cancelled | UpstreamFailed]", variable has type "Completed[int] | Failed[int] | TimedOut | Crashed | Cancelled | UpstreamFailed")  [assignment]
-# pyright says: Type "Coroutine[Any, Any, State[str]]" is not assignable to declared type "State[int]"  [reportAssignmentType]
+# pyright says: Type "AnyCoroutine[State[str]]" is not assignable to declared type "State[int]"  [reportAssignmentType]
 
 # Runners.
 main_flow.task_runner = 3
@@ -118,10 +118,10 @@ with branch() as inner:
     # pyright says: Type of "nope" is unknown  [reportUnknownMemberType]
     # pyright says: Cannot access attribute "nope" for class "Branch"  [reportAttributeAccessIssue]
 with branch:
-    # mypy says: "def branch(name: str | None = ..., *, fail_fast: bool = ..., timeout: float | None = ...) -> Branch" has no attribute "__enter__"  [attr-defined]
-    # mypy says: "def branch(name: str | None = ..., *, fail_fast: bool = ..., timeout: float | None = ...) -> Branch" has no attribute "__exit__"  [attr-defined]
-    # pyright says: Object of type "(name: str | None = None, *, fail_fast: bool = False, timeout: float | None = None) -> Branch" cannot be used with "with" because it does not correctly implement __enter__  [reportGeneralTypeIssues]
-    # pyright says: Object of type "(name: str | None = None, *, fail_fast: bool = False, timeout: float | None = None) -> Branch" cannot be used with "with" because it does not correctly implement __exit__  [reportGeneralTypeIssues]
+# mypy says: "def branch(name: str | None = ..., *, fail_fast: bool = ..., timeout: float | None = ...) -> Branch" has no attribute "__enter__"  [attr-defined]
+# mypy says: "def branch(name: str | None = ..., *, fail_fast: bool = ..., timeout: float | None = ...) -> Branch" has no attribute "__exit__"  [attr-defined]
+# pyright says: Object of type "(name: str | None = None, *, fail_fast: bool = False, timeout: float | None = None) -> Branch" cannot be used with "with" because it does not correctly implement __enter__  [reportGeneralTypeIssues]
+# pyright says: Object of type "(name: str | None = None, *, fail_fast: bool = False, timeout: float | None = None) -> Branch" cannot be used with "with" because it does not correctly implement __exit__  [reportGeneralTypeIssues]
     pass
 
 # Tags.

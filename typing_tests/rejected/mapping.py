@@ -88,7 +88,7 @@ texts[0] = fs
 texts["0"]
 # mypy says: No overload variant of "__getitem__" of "FutureList" matches argument type "str"  [call-overload]
 # pyright says: No overloads for "__getitem__" match the provided arguments  [reportCallIssue]
-# pyright says: Argument of type "Literal['0']" cannot be assigned to parameter "index" of type "slice[Any, Any, Any]" in function "__getitem__"  [reportArgumentType]
+# pyright says: Argument of type "Literal['0']" cannot be assigned to parameter "index" of type "slice[SupportsIndex | None, SupportsIndex | None, SupportsIndex | None]" in function "__getitem__"  [reportArgumentType]
 gather([1])
 # mypy says: Argument 1 to "gather" has incompatible type "list[int]"; expected "Iterable[Future[Never]]"  [arg-type]
 # pyright says: Argument of type "list[int]" cannot be assigned to parameter "futures" of type "Iterable[Future[R@gather]]" in function "gather"  [reportArgumentType]

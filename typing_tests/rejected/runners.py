@@ -81,8 +81,8 @@ DaskTaskRunner(1)
 # mypy says: Argument 1 to "DaskTaskRunner" has incompatible type "int"; expected "str | None"  [arg-type]
 # pyright says: Argument of type "Literal[1]" cannot be assigned to parameter "address" of type "str | None" in function "__init__"  [reportArgumentType]
 DaskTaskRunner(cluster_kwargs=["n_workers"])
-# mypy says: Argument "cluster_kwargs" to "DaskTaskRunner" has incompatible type "list[str]"; expected "Mapping[str, Any] | None"  [arg-type]
-# pyright says: Argument of type "list[str]" cannot be assigned to parameter "cluster_kwargs" of type "Mapping[str, Any] | None" in function "__init__"  [reportArgumentType]
+# mypy says: Argument "cluster_kwargs" to "DaskTaskRunner" has incompatible type "list[str]"; expected "Mapping[str, object] | None"  [arg-type]
+# pyright says: Argument of type "list[str]" cannot be assigned to parameter "cluster_kwargs" of type "Mapping[str, object] | None" in function "__init__"  [reportArgumentType]
 DaskTaskRunner(n_workers=2)
 # mypy says: Unexpected keyword argument "n_workers" for "DaskTaskRunner"  [call-arg]
 # pyright says: No parameter named "n_workers"  [reportCallIssue]
@@ -130,7 +130,7 @@ WorkItem(plain, (1,), {})
 # pyright says: Argument missing for parameter "task_run"  [reportCallIssue]
 WorkItem(1, (1,), {}, run)
 # mypy says: Argument 1 to "WorkItem" has incompatible type "int"; expected "Callable[..., object]"  [arg-type]
-# pyright says: Argument of type "Literal[1]" cannot be assigned to parameter "function" of type "(...) -> object" in function "__init__"  [reportArgumentType]
+# pyright says: Argument of type "Literal[1]" cannot be assigned to parameter "function" of type "AnyFunction[object]" in function "__init__"  [reportArgumentType]
 WorkItem(plain, (1,), {}, run, backend="curio")
 # mypy says: Argument "backend" to "WorkItem" has incompatible type "Literal['curio']"; expected "Literal['trio', 'asyncio'] | None"  [arg-type]
 # pyright says: Argument of type "Literal['curio']" cannot be assigned to parameter "backend" of type "Backend | None" in function "__init__"  [reportArgumentType]
@@ -165,13 +165,13 @@ TaskRunner()
 
 class Wrong(TaskRunner):
     def _submit(self, item: int) -> Future[int]:
-        # mypy says: Return type "Future[int]" of "_submit" incompatible with return type "Future[R]" in supertype "anabranch.futures._runner.TaskRunner"  [override]
-        # mypy says: Argument 1 of "_submit" is incompatible with supertype "anabranch.futures._runner.TaskRunner"; supertype defines the argument type as "WorkItem[R]"  [override]
-        # pyright says: Method "_submit" overrides class "TaskRunner" in an incompatible manner  [reportIncompatibleMethodOverride]
+    # mypy says: Return type "Future[int]" of "_submit" incompatible with return type "Future[R]" in supertype "anabranch.futures._runner.TaskRunner"  [override]
+    # mypy says: Argument 1 of "_submit" is incompatible with supertype "anabranch.futures._runner.TaskRunner"; supertype defines the argument type as "WorkItem[R]"  [override]
+    # pyright says: Method "_submit" overrides class "TaskRunner" in an incompatible manner  [reportIncompatibleMethodOverride]
         raise NotImplementedError
 
     @property
     def concurrency_type(self) -> str:
-        # mypy says: Signature of "concurrency_type" incompatible with supertype "TaskRunner"  [override]
-        # pyright says: "concurrency_type" incorrectly overrides property of same name in class "TaskRunner"  [reportIncompatibleMethodOverride]
+    # mypy says: Signature of "concurrency_type" incompatible with supertype "TaskRunner"  [override]
+    # pyright says: "concurrency_type" incorrectly overrides property of same name in class "TaskRunner"  [reportIncompatibleMethodOverride]
         return "parallel"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from anabranch.flows import (
+    Async,
     AsyncTask,
     Future,
     Runnable,
@@ -225,9 +226,12 @@ of_text: Runnable[[str], int] = one
 called: Sync[[int], int] = aone
 # mypy says: Incompatible types in assignment (expression has type "AsyncTask[[int], str]", variable has type "Sync[[int], int]")  [assignment]
 # pyright says: Type "AsyncTask[(x: int), str]" is not assignable to declared type "Sync[(int), int]"  [reportAssignmentType]
+awaited: Async[[int], str] = one
+# mypy says: Incompatible types in assignment (expression has type "Task[[int], str]", variable has type "Async[[int], str]")  [assignment]
+# pyright says: Type "Task[(x: int), str]" is not assignable to declared type "Async[(int), str]"  [reportAssignmentType]
 
 
-async def awaited() -> None:
+async def in_a_loop() -> None:
     number = await aone(1)
     number + 1
     # mypy says: Unsupported operand types for + ("str" and "int")  [operator]

@@ -114,7 +114,7 @@ registrar(BEHAVIOURS)
 # pyright says: Argument of type "tuple[Behaviour, ...]" cannot be assigned to parameter "rows" of type "list[Behaviour]" in function "registrar"  [reportArgumentType]
 registrar([])("takes a runner")(check)
 # mypy says: Argument 1 has incompatible type "Callable[[TaskRunner], None]"; expected "Callable[[Subject], None]"  [arg-type]
-# pyright says: Argument of type "(runner: TaskRunner) -> None" cannot be assigned to parameter of type "(Subject) -> None"  [reportArgumentType]
+# pyright says: Argument of type "(runner: TaskRunner) -> None" cannot be assigned to parameter of type "Check"  [reportArgumentType]
 
 # Checks.
 raises("gone")
@@ -223,10 +223,12 @@ gone: KeyError = assert_failed(fi, LookupError)
 # mypy says: Incompatible types in assignment (expression has type "LookupError", variable has type "KeyError")  [assignment]
 # pyright says: Type "LookupError" is not assignable to declared type "KeyError"  [reportAssignmentType]
 assert_state(fi, "TimedOut")
-# mypy says: Argument 2 to "assert_state" has incompatible type "str"; expected "type[Never]"  [arg-type]
+# mypy says: No overload variant of "assert_state" matches argument types "Future[int]", "str"  [call-overload]
+# pyright says: No overloads for "assert_state" match the provided arguments  [reportCallIssue]
 # pyright says: Argument of type "Literal['TimedOut']" cannot be assigned to parameter "kind" of type "type[StateT@assert_state]" in function "assert_state"  [reportArgumentType]
 assert_state(fi, LookupError)
-# mypy says: Value of type variable "StateT" of "assert_state" cannot be "LookupError"  [type-var]
+# mypy says: Argument 2 to "assert_state" has incompatible type "type[LookupError]"; expected "type[Completed[object]]"  [arg-type]
+# pyright says: No overloads for "assert_state" match the provided arguments  [reportCallIssue]
 # pyright says: Argument of type "type[LookupError]" cannot be assigned to parameter "kind" of type "type[StateT@assert_state]" in function "assert_state"  [reportArgumentType]
 assert_state(fi, TimedOut).value
 # mypy says: "TimedOut" has no attribute "value"  [attr-defined]
@@ -238,3 +240,12 @@ outcome: Outcome[int] = 1
 other: Outcome[str] = fi
 # mypy says: Incompatible types in assignment (expression has type "Future[int]", variable has type "Future[str] | Completed[str] | Failed[str] | TimedOut | Crashed | Cancelled | UpstreamFailed | Pending | Running | Retrying | None")  [assignment]
 # pyright says: Type "Future[int]" is not assignable to declared type "Outcome[str]"  [reportAssignmentType]
+
+
+def after_an_error() -> None:
+    with raises(LookupError, "gone"):
+        raise LookupError("gone")
+    assert_completed(fi).upper()
+    # mypy says: "int" has no attribute "upper"  [attr-defined]
+    # pyright says: Type of "upper" is unknown  [reportUnknownMemberType]
+    # pyright says: Cannot access attribute "upper" for class "int"  [reportAttributeAccessIssue]

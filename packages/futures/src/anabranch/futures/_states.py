@@ -93,6 +93,8 @@ class StoredValue(Generic[R]):
     A runner whose tasks run elsewhere puts one of these into `Completed` in place of the value.
     The value is brought over when it is first asked for, and kept from then on. What lies here
     means nothing in another process, so pickling brings the value over and pickles that.
+
+    Type checkers have to be told of what type it is: ``state: Completed[int] = Completed(stored)``.
     """
 
     __slots__ = ("_fetched", "_lock", "_value")
@@ -471,7 +473,9 @@ State: TypeAlias = Completed[R] | Failed[R] | TimedOut | Crashed | Cancelled | U
 Unfinished: TypeAlias = Pending | Running | Retrying
 
 #: The classes of `State`. None has subclasses, so ask ``type(value) in FINAL_STATES``.
-FINAL_STATES: Final = frozenset((Completed, Failed, TimedOut, Crashed, Cancelled, UpstreamFailed))
+FINAL_STATES: Final[frozenset[type[object]]] = frozenset(
+    (Completed, Failed, TimedOut, Crashed, Cancelled, UpstreamFailed)
+)
 
 
 def root_cause(

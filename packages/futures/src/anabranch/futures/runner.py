@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from anabranch.futures._arguments import (
     LOOK_INSIDE,
+    Scan,
     children,
     rebuild,
     scan,
@@ -26,10 +27,12 @@ from anabranch.futures._blocking import (
     paused,
     set_blocking_section,
 )
+from anabranch.futures._callbacks import Keeper
 from anabranch.futures._calling import call_here, state_of_error
 from anabranch.futures._clock import (
     SYSTEM_CLOCK,
     CancelTimer,
+    CurrentClock,
     Hold,
     current_clock,
     current_hold,
@@ -69,7 +72,7 @@ from anabranch.futures._loops import (
     mark_library,
     running_loop,
 )
-from anabranch.futures._pickling import Unpicklable, find_unpicklable, unpicklable_error
+from anabranch.futures._pickling import Dumps, Unpicklable, find_unpicklable, unpicklable_error
 from anabranch.futures._publish import publish
 from anabranch.futures._remote import (
     Packed,
@@ -80,7 +83,8 @@ from anabranch.futures._remote import (
     run_shipment,
 )
 from anabranch.futures._retries import NO_RETRIES, check_time_limit
-from anabranch.futures._scope import RunScope, ScopeOwner, current_scope, grace
+from anabranch.futures._runner import AroundSubmit
+from anabranch.futures._scope import FunctionCall, RunScope, ScopeOwner, current_scope, grace
 from anabranch.futures._serial_thread import SerialThread
 from anabranch.futures._signals import is_interruption, start_thread
 from anabranch.futures._signature import CallSignature
@@ -99,6 +103,7 @@ __all__ = [
     "SYSTEM_CLOCK",
     "AnyCoroutine",
     "AnyFunction",
+    "AroundSubmit",
     "AsTheyEnd",
     "AtomicCount",
     "Attempt",
@@ -106,11 +111,15 @@ __all__ = [
     "CallSignature",
     "CancelTimer",
     "Command",
+    "CurrentClock",
     "Delay",
+    "Dumps",
     "EventLoop",
+    "FunctionCall",
     "Hold",
     "InFlight",
     "InOrder",
+    "Keeper",
     "Lease",
     "Lifecycle",
     "Listener",
@@ -121,6 +130,7 @@ __all__ = [
     "RunError",
     "RunScope",
     "RunnerHost",
+    "Scan",
     "ScopeOwner",
     "SerialThread",
     "Shipment",

@@ -24,16 +24,7 @@ from anabranch.futures.runner import FINAL_STATES, describe, running_loop
 R = TypeVar("R")
 ErrorT = TypeVar("ErrorT", bound=BaseException)
 StateT = TypeVar(
-    "StateT",
-    bound=Completed[object]
-    | Failed[object]
-    | TimedOut
-    | Crashed
-    | Cancelled
-    | UpstreamFailed
-    | Pending
-    | Running
-    | Retrying,
+    "StateT", bound=TimedOut | Crashed | Cancelled | UpstreamFailed | Pending | Running | Retrying
 )
 
 #: What the assertions take: a future, a state, or what ``future.wait(timeout)`` returned.
@@ -110,7 +101,23 @@ def assert_failed(
     return error
 
 
-def assert_state(outcome: Outcome[object], kind: type[StateT], match: str | None = None) -> StateT:
+@overload
+def assert_state(
+    outcome: Outcome[R], kind: type[Completed[object]], match: str | None = None
+) -> Completed[R]: ...
+@overload
+def assert_state(
+    outcome: Outcome[R], kind: type[Failed[object]], match: str | None = None
+) -> Failed[R]: ...
+@overload
+def assert_state(
+    outcome: Outcome[object], kind: type[StateT], match: str | None = None
+) -> StateT: ...
+def assert_state(
+    outcome: Outcome[object],
+    kind: type[Completed[object]] | type[Failed[object]] | type[StateT],
+    match: str | None = None,
+) -> Completed[object] | Failed[object] | StateT:
     """Assert that a run is in a state of one kind, and return the state.
 
     Only for a final state is a future waited for, as in `assert_completed`.

@@ -11,6 +11,8 @@ import pytest
 
 from anabranch.futures.testing import VirtualClock
 
+__all__ = ["virtual_clock"]
+
 
 @pytest.fixture
 def virtual_clock() -> Iterator[VirtualClock]:

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import MappingProxyType, TracebackType
-from typing import Any, Final, Protocol, Self, TypeAlias, TypedDict, TypeVar, Unpack, final
+from typing import Any, Final, Literal, Protocol, Self, TypeAlias, TypedDict, TypeVar, Unpack, final
 from weakref import WeakSet
 
 import anyio
@@ -168,7 +168,7 @@ class Verdict:
     """
 
     behaviour: Behaviour
-    outcome: str
+    outcome: Literal["yes", "no", "-"]
     details: str = ""
 
 
@@ -241,7 +241,7 @@ def report(verdicts: Mapping[str, Iterable[Verdict]]) -> str:
     reasons: dict[str, int] = {}
     for runner, column in verdicts.items():
         for verdict in column:
-            outcome = verdict.outcome
+            outcome: str = verdict.outcome
             if outcome == "-":
                 outcome = f"- ({reasons.setdefault(verdict.details, len(reasons) + 1)})"
             rows.setdefault(verdict.behaviour.name, {})[runner] = outcome
@@ -259,7 +259,7 @@ def report(verdicts: Mapping[str, Iterable[Verdict]]) -> str:
     return "\n".join(lines)
 
 
-def raises(kind: type[BaseException], *words: str) -> AbstractContextManager[None]:
+def raises(kind: type[BaseException], *words: str) -> AbstractContextManager[None, bool]:
     """Assert that the body raises an exception of this kind whose message has these words."""
     return _Raises(kind, words)
 
@@ -321,9 +321,7 @@ class Registrar(Protocol):
     def __call__(self, name: str, not_for: Reasons | None = None) -> Callable[[Check], Check]: ...
 
 
-def registrar(
-    rows: list[Behaviour],
-) -> Registrar:
+def registrar(rows: list[Behaviour]) -> Registrar:
     """Return a decorator that puts checks into a table, with their names."""
 
     def behaviour(name: str, not_for: Reasons | None = None) -> Callable[[Check], Check]:
