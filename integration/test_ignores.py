@@ -16,6 +16,7 @@ SOURCES = [
     "packages/*/tests/**/*.py",
     "integration/**/*.py",
     "examples/**/*.py",
+    "typing_tests/**/*.py",
     "benchmarks/**/*.py",
     "build-support/**/*.py",
 ]

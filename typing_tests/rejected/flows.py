@@ -118,10 +118,10 @@ with branch() as inner:
     # pyright says: Type of "nope" is unknown  [reportUnknownMemberType]
     # pyright says: Cannot access attribute "nope" for class "Branch"  [reportAttributeAccessIssue]
 with branch:
-# mypy says: "def branch(name: str | None = ..., *, fail_fast: bool = ..., timeout: float | None = ...) -> Branch" has no attribute "__enter__"  [attr-defined]
-# mypy says: "def branch(name: str | None = ..., *, fail_fast: bool = ..., timeout: float | None = ...) -> Branch" has no attribute "__exit__"  [attr-defined]
-# pyright says: Object of type "(name: str | None = None, *, fail_fast: bool = False, timeout: float | None = None) -> Branch" cannot be used with "with" because it does not correctly implement __enter__  [reportGeneralTypeIssues]
-# pyright says: Object of type "(name: str | None = None, *, fail_fast: bool = False, timeout: float | None = None) -> Branch" cannot be used with "with" because it does not correctly implement __exit__  [reportGeneralTypeIssues]
+    # mypy says: "def branch(name: str | None = ..., *, fail_fast: bool = ..., timeout: float | None = ...) -> Branch" has no attribute "__enter__"  [attr-defined]
+    # mypy says: "def branch(name: str | None = ..., *, fail_fast: bool = ..., timeout: float | None = ...) -> Branch" has no attribute "__exit__"  [attr-defined]
+    # pyright says: Object of type "(name: str | None = None, *, fail_fast: bool = False, timeout: float | None = None) -> Branch" cannot be used with "with" because it does not correctly implement __enter__  [reportGeneralTypeIssues]
+    # pyright says: Object of type "(name: str | None = None, *, fail_fast: bool = False, timeout: float | None = None) -> Branch" cannot be used with "with" because it does not correctly implement __exit__  [reportGeneralTypeIssues]
     pass
 
 # Tags.

@@ -221,7 +221,7 @@ async def awaited() -> None:
         # pyright says: Type of "upper" is unknown  [reportUnknownMemberType]
         # pyright says: Cannot access attribute "upper" for class "Future[int]"  [reportAttributeAccessIssue]
     for _ in wait_async([fi]):
-    # mypy says: "Coroutine[Any, Any, Waited[int]]" has no attribute "__iter__" (not iterable)  [attr-defined]
-    # pyright says: Type of "_" is unknown  [reportUnknownVariableType]
-    # pyright says: "CoroutineType[Any, Any, Waited[int]]" is not iterable  [reportGeneralTypeIssues]
+        # mypy says: "Coroutine[Any, Any, Waited[int]]" has no attribute "__iter__" (not iterable)  [attr-defined]
+        # pyright says: Type of "_" is unknown  [reportUnknownVariableType]
+        # pyright says: "CoroutineType[Any, Any, Waited[int]]" is not iterable  [reportGeneralTypeIssues]
         pass

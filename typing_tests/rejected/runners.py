@@ -165,13 +165,13 @@ TaskRunner()
 
 class Wrong(TaskRunner):
     def _submit(self, item: int) -> Future[int]:
-    # mypy says: Return type "Future[int]" of "_submit" incompatible with return type "Future[R]" in supertype "anabranch.futures._runner.TaskRunner"  [override]
-    # mypy says: Argument 1 of "_submit" is incompatible with supertype "anabranch.futures._runner.TaskRunner"; supertype defines the argument type as "WorkItem[R]"  [override]
-    # pyright says: Method "_submit" overrides class "TaskRunner" in an incompatible manner  [reportIncompatibleMethodOverride]
+        # mypy says: Return type "Future[int]" of "_submit" incompatible with return type "Future[R]" in supertype "anabranch.futures._runner.TaskRunner"  [override]
+        # mypy says: Argument 1 of "_submit" is incompatible with supertype "anabranch.futures._runner.TaskRunner"; supertype defines the argument type as "WorkItem[R]"  [override]
+        # pyright says: Method "_submit" overrides class "TaskRunner" in an incompatible manner  [reportIncompatibleMethodOverride]
         raise NotImplementedError
 
     @property
     def concurrency_type(self) -> str:
-    # mypy says: Signature of "concurrency_type" incompatible with supertype "TaskRunner"  [override]
-    # pyright says: "concurrency_type" incorrectly overrides property of same name in class "TaskRunner"  [reportIncompatibleMethodOverride]
+        # mypy says: Signature of "concurrency_type" incompatible with supertype "TaskRunner"  [override]
+        # pyright says: "concurrency_type" incorrectly overrides property of same name in class "TaskRunner"  [reportIncompatibleMethodOverride]
         return "parallel"
