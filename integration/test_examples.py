@@ -51,3 +51,13 @@ def test_two_runners(run_python: RunPython) -> None:
     """The subflow on Dask says its hello between the two local ones."""
     lines = run_python(EXAMPLES / "two_runners.py").splitlines()
     assert lines == ["Hello!", "Hello from Dask!", "Hello!"]
+
+
+def test_custom_runner(run_python: RunPython) -> None:
+    """The runner of one's own finds the factors of three numbers, in its own processes."""
+    lines = run_python(EXAMPLES / "custom_runner.py").splitlines()
+    assert lines == [
+        "100000000000031 = 100000000000031",
+        "140737488355327 = 2351 * 4513 * 13264529",
+        "600851475143 = 71 * 839 * 1471 * 6857",
+    ]

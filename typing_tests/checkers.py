@@ -59,8 +59,13 @@ class _PyrightError(TypedDict):
     rule: str
 
 
+class _PyrightSummary(TypedDict):
+    filesAnalyzed: int
+
+
 class _PyrightReport(TypedDict):
     generalDiagnostics: list[_PyrightError]
+    summary: _PyrightSummary
 
 
 def check(checker: Checker, paths: Sequence[Path], python: str = "3.11") -> dict[Path, Remarks]:
@@ -68,7 +73,7 @@ def check(checker: Checker, paths: Sequence[Path], python: str = "3.11") -> dict
 
     Args:
         checker: Which one.
-        paths: The files.
+        paths: The files; if none, those that pyproject.toml names.
         python: The version of Python to check them for.
     """
     run = {"mypy": _run_mypy, "pyright": _run_pyright}[checker]
@@ -94,6 +99,8 @@ def _run_mypy(paths: list[str], python: str) -> list[tuple[str, int, str, str]]:
 def _run_pyright(paths: list[str], python: str) -> list[tuple[str, int, str, str]]:
     options = ("--outputjson", f"--pythonversion={python}", f"--pythonpath={sys.executable}")
     report = cast("_PyrightReport", json.loads(_output_of("pyright", *options, *paths)))
+    if not report["summary"]["filesAnalyzed"]:
+        raise RuntimeError("pyright found no files")
     return [
         (each["file"], each["range"]["start"]["line"] + 1, each["message"], each.get("rule", "-"))
         for each in report["generalDiagnostics"]

@@ -14,14 +14,14 @@ from typing import cast
 import anyio
 import pytest
 
-import anabranch
 from anabranch.flows import Completed, flow
 from typing_tests.checkers import ACCEPTED, REJECTED, expected
 
 
 def public_modules() -> Iterator[ModuleType]:
     """Every module that has public names."""
-    for found in pkgutil.walk_packages(anabranch.__path__, "anabranch."):
+    root = import_module("anabranch")
+    for found in pkgutil.walk_packages(root.__path__, "anabranch."):
         if "._" not in found.name:
             module = import_module(found.name)
             if module.__file__ is not None:  # A namespace package has none.

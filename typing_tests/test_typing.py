@@ -16,6 +16,14 @@ def test_correct_uses_are_accepted(checker: Checker, python: str) -> None:
     assert check(checker, ACCEPTED, python) == {}
 
 
+def test_the_repository_is_accepted() -> None:
+    """Pyright finds nothing wrong with sources, examples and these tests, as `./pants check` does.
+
+    That runs mypy on all of it.
+    """
+    assert check("pyright", []) == {}
+
+
 @pytest.mark.parametrize("checker", CHECKERS)
 def test_wrong_uses_are_rejected(checker: Checker) -> None:
     """A strict type checker says of each wrong use what stands under it, and nothing else."""
