@@ -114,7 +114,7 @@ def _output_of(module: str, *arguments: str) -> str:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=120,
         check=False,
     )
     if done.returncode > 1:  # 1 is that there are errors in what was checked.

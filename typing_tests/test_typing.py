@@ -8,6 +8,8 @@ import pytest
 
 from typing_tests.checkers import ACCEPTED, CHECKERS, REJECTED, Checker, check, expected
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
+
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
 @pytest.mark.parametrize("checker", CHECKERS)
@@ -17,10 +19,7 @@ def test_correct_uses_are_accepted(checker: Checker, python: str) -> None:
 
 
 def test_the_repository_is_accepted() -> None:
-    """Pyright finds nothing wrong with sources, examples and these tests, as `./pants check` does.
-
-    That runs mypy on all of it.
-    """
+    """Pyright finds nothing wrong with the sources, the examples and these tests."""
     assert check("pyright", []) == {}
 
 
@@ -33,7 +32,11 @@ def test_wrong_uses_are_rejected(checker: Checker) -> None:
     }
 
 
-@pytest.mark.parametrize("path", REJECTED, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [path for path in REJECTED if path.stem != "known_limits"], ids=lambda path: path.stem
+)
 def test_both_checkers_reject(path: Path) -> None:
     """What one type checker rejects, the other one rejects as well."""
-    assert expected(path, "mypy").keys() == expected(path, "pyright").keys()
+    lines = expected(path, "mypy").keys()
+    assert lines == expected(path, "pyright").keys()
+    assert lines

@@ -226,7 +226,7 @@ def listeners(listener: Listener, state: Running | Retrying) -> None:
     assert_type(listener(run, state), object)
     assert_type(item.listener, Listener | None)
     told: list[str] = []
-    lengthy: Listener = lambda run, state: told.append(run.name + state.name)  # noqa: E731
+    lengthy: Listener = lambda run, state: told.append(run.name + state.name)  # noqa: E731 - a lambda fits
     assert_type(make_item(plain, (1,), {}, run, listener=lengthy), WorkItem[Any])
 
 
@@ -299,7 +299,7 @@ def progress(progress: Progress, runner: TaskRunner) -> None:
     assert_type(progress(Retrying()), object)
     assert_type(run_item(item, runner, progress=progress), State[float])
     told: list[str] = []
-    lengthy: Progress = lambda state: told.append(state.name)  # noqa: E731
+    lengthy: Progress = lambda state: told.append(state.name)  # noqa: E731 - a lambda fits
     assert_type(run_item(item, progress=lengthy), State[float])
 
 
