@@ -2,9 +2,13 @@
 
     python custom_runner.py
 
-`ProcessTaskRunner` and the two classes behind it are all that it takes. Retries, time limits,
-states and futures come from `anabranch.futures`, and so does the table of behaviours that every
-task runner must show, which this one passes.
+A task runner says what becomes of a piece of work: `ProcessTaskRunner`, in sixty lines. The rest of
+this file is the future of a run that can be stopped, a value that stays pickled until somebody asks
+for it, and a process that can be killed. Retries, time limits and states come from
+`anabranch.futures`, and so does the table of behaviours that every task runner must show.
+
+It takes cloudpickle, which pickles lambdas. A script that uses it needs its
+``if __name__ == "__main__":``, because the processes import the script.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future as Answer
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from queue import SimpleQueue
@@ -44,6 +49,7 @@ from anabranch.futures.runner import (
     RunError,
     Shipment,
     StoredValue,
+    TimeLimiter,
     lifecycle,
     limit_by_thread,
     pack,
@@ -59,7 +65,7 @@ SPAWN: Final = multiprocessing.get_context("spawn")
 
 @final
 class ProcessTaskRunner(TaskRunner):
-    """Runs tasks in processes of this machine, as many at a time as there are processes."""
+    """Runs tasks in processes of this machine; one that is to be retried keeps its place."""
 
     def __init__(self, processes: int = os.cpu_count() or 1) -> None:
         super().__init__()
@@ -79,12 +85,17 @@ class ProcessTaskRunner(TaskRunner):
         exit_stack.callback(self._threads.shutdown)
         for _ in range(self._processes):
             self._idle.put(Worker())
-            exit_stack.callback(lambda: self._idle.get().pool.shutdown())
+            exit_stack.callback(lambda: self._idle.get().end())
 
     def _submit(self, item: WorkItem[R]) -> Future[R]:
         run = ProcessRun(item)
         self.admit(run)
-        when_ready(item, lambda: self._threads.submit(self._execute, run, item), run.set_final)
+        try:
+            execute = partial(self._execute, run, item)
+            when_ready(item, lambda: run.done() or self._threads.submit(execute), run.set_final)
+        except BaseException:  # Ctrl-C, or no thread is to be had. Nobody will have the future.
+            run.cancel()
+            raise
         return run
 
     def _execute(self, run: ProcessRun[R], item: WorkItem[R]) -> None:
@@ -99,7 +110,7 @@ class ProcessTaskRunner(TaskRunner):
                         answer = self._attempt(run, item, number)
                     case Delay(seconds, state):
                         run.set_retrying(state)
-                        run.join(seconds)  # It ends sooner if it is cancelled.
+                        run.join(0 if run.is_unwanted else seconds)  # Or until it is cancelled.
                 command = steps.send(answer)
         except StopIteration as end:
             run.set_final(cast("State[R]", end.value))
@@ -114,11 +125,11 @@ class ProcessTaskRunner(TaskRunner):
             state = error.state()
         except BrokenExecutor:
             state = Crashed(message=f"The process of run {item.task_run.name!r} was lost")
-        except Exception as error:  # Something cannot be pickled.
+        except BaseException as error:  # Something cannot be pickled, which runs foreign code.
             state = state_of_error(error)
-        # What has timed out may be at work in there for ever.
-        is_spent = run.is_unwanted or isinstance(state, TimedOut | Crashed)
-        self._idle.put(worker.replaced() if is_spent else worker)
+        if run.is_unwanted or isinstance(state, TimedOut | Crashed):
+            worker.kill()  # What has timed out may be at work in there for ever.
+        self._idle.put(worker)
         return Cancelled() if run.is_unwanted else state
 
 
@@ -138,8 +149,8 @@ class ProcessRun(Future[R]):
         with self._sending:
             if self.is_unwanted:
                 raise BrokenExecutor
+            answer = worker.submit(parcel)
             self._worker = worker
-            answer = worker.pool.submit(run_parcel, parcel)
         try:
             return answer.result()
         finally:
@@ -147,13 +158,16 @@ class ProcessRun(Future[R]):
                 self._worker = None
 
     def cancel(self) -> Cancellation:
-        """Stop the run: at once if no attempt is being made, else by killing its process."""
-        if self.set_final_unless_running(Cancelled()):
-            return Cancellation.CANCELLED
+        """Stop the run: at once if no attempt is being made, else by killing its process.
+
+        That waits until the process has started, which takes a moment.
+        """
         if self.done():
             return Cancellation.CANNOT_STOP
         with self._sending:
             self.is_unwanted = True
+            if self.set_final_unless_running(Cancelled()):
+                return Cancellation.CANCELLED
             if self._worker is not None:
                 self._worker.kill()
         return Cancellation.WILL_STOP
@@ -181,21 +195,33 @@ class Worker:
     """A pool of one process: when that is killed, nobody else's run is lost."""
 
     def __init__(self) -> None:
-        # Ctrl-C is for the parent, which sees to it.
-        ignore = (signal.SIGINT, signal.SIG_IGN)
-        self.pool = ProcessPoolExecutor(1, SPAWN, signal.signal, ignore)
-        self._pid = self.pool.submit(os.getpid)
+        self._pool: ProcessPoolExecutor | None = None
+
+    def submit(self, parcel: bytes) -> Answer[bytes]:
+        """Have a parcel run in the process, which is started if there is none."""
+        if self._pool is None:
+            # Ctrl-C is for the parent, which sees to it.
+            ignore = (signal.SIGINT, signal.SIG_IGN)
+            pool = ProcessPoolExecutor(1, SPAWN, signal.signal, ignore)
+            self._pid = pool.submit(os.getpid)
+            self._pool = pool
+        return self._pool.submit(run_parcel, parcel)
 
     def kill(self) -> None:
-        """End the process, whatever it is at."""
-        with suppress(BrokenExecutor, ProcessLookupError):
-            os.kill(self._pid.result(), signal.SIGKILL)
+        """End the process, whatever it is at; the next parcel has another one."""
+        if self._pool is not None:
+            with suppress(BrokenExecutor):
+                pid = self._pid.result()
+                for child in multiprocessing.active_children():
+                    if child.pid == pid:
+                        child.kill()
+            self.end()
 
-    def replaced(self) -> Worker:
-        """Return a new worker in place of this one."""
-        self.kill()
-        self.pool.shutdown()
-        return Worker()
+    def end(self) -> None:
+        """End the process when it is done."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
 
 
 def parcel_of(item: WorkItem[R], number: int) -> bytes:
@@ -219,8 +245,10 @@ def run_parcel(parcel: bytes) -> bytes:
         "tuple[Callable[..., object], Shipment, list[bytes]]", pickle.loads(parcel)
     )
     values = [pickle.loads(each) for each in pickled]
-    # Nothing is abandoned when time is up: the process is killed.
-    return dumps(run_shipment(function, shipment, values, dumps, limiter=partial(limit_by_thread)))
+    # A limiter of its own: by the default one each time-out would be logged as abandoned, which it
+    # is not, for the process is killed.
+    limiter: TimeLimiter = partial(limit_by_thread)
+    return dumps(run_shipment(function, shipment, values, dumps, limiter=limiter))
 
 
 def dumps(value: object) -> bytes:

@@ -25,7 +25,8 @@ FILES = sorted(path for source in SOURCES for path in ROOT.glob(source))
 # What begins an ignore, in whatever form the tools take it.
 MARK = re.compile(
     r"#\s*(?:(?:ruff|flake8):\s*)?noqa\b"
-    r"|#\s*(?:type|pyright|mypy|ruff):\s*(?:ignore|disable)\b",
+    r"|#\s*(?:type|mypy|ruff):\s*(?:ignore|disable)\b"
+    r"|#\s*pyright:(?!\s*strict\s*$)",
     re.IGNORECASE,
 )
 # A code or several, and a reason that is not just another mark.
@@ -81,6 +82,8 @@ def test_the_files_are_there() -> None:
         "# type: ignore[misc]  # The point.  # noqa: E501",
         "# pyright: ignore",
         "# pyright: ignore[reportMissingImports]",
+        "# pyright: basic",
+        "# pyright: reportMissingImports=false",
         "# mypy: ignore-errors",
         "# mypy: disable-error-code=misc",
     ],
@@ -100,6 +103,7 @@ def test_bare_ignores_are_found(comment: str) -> None:
         "# type: ignore[misc]  # The point.  # noqa: E501 - a long line",
         "# pyright: ignore[reportMissingImports]  # It may be missing.",
         "# Nothing is ignored here.",
+        "# pyright: strict",
         'text = "# noqa"',
     ],
 )

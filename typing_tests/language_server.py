@@ -24,14 +24,22 @@ class LanguageServer:
         self._lines: Final = text.splitlines()
         self._uri: Final = (ROOT / "typing_tests" / "open_in_an_editor.py").as_uri()
         self._requests = 0
+
+    def __enter__(self) -> Self:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pyright.langserver", "--stdio"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+        try:
+            self._open()
+        except BaseException:
+            self._process.kill()
+            raise
+        return self
 
-    def __enter__(self) -> Self:
+    def _open(self) -> None:
         folder = {"uri": ROOT.as_uri(), "name": "repository"}
         formats = {"contentFormat": ["plaintext"]}
         self._ask(
@@ -47,7 +55,6 @@ class LanguageServer:
             "textDocument/didOpen",
             textDocument={"uri": self._uri, "languageId": "python", "version": 1, "text": text},
         )
-        return self
 
     def __exit__(
         self,

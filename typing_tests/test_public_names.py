@@ -17,15 +17,23 @@ import pytest
 from anabranch.flows import Completed, flow
 from typing_tests.checkers import ACCEPTED, REJECTED, expected
 
+PACKAGES = [
+    "anabranch.futures",
+    "anabranch.runners.local",
+    "anabranch.runners.dask",
+    "anabranch.runners.ray",
+    "anabranch.flows",
+]
+
 
 def public_modules() -> Iterator[ModuleType]:
     """Every module that has public names."""
-    root = import_module("anabranch")
-    for found in pkgutil.walk_packages(root.__path__, "anabranch."):
-        if "._" not in found.name:
-            module = import_module(found.name)
-            if module.__file__ is not None:  # A namespace package has none.
-                yield module
+    for name in PACKAGES:
+        package = import_module(name)
+        yield package
+        for found in pkgutil.walk_packages(package.__path__, f"{name}."):
+            if "._" not in found.name:
+                yield import_module(found.name)
 
 
 def public_names() -> dict[str, object]:
@@ -70,7 +78,18 @@ def used_wrongly(path: Path) -> set[int]:
     return {id(it) for name, it in imported(tree).items() if names.get(name, set()) & rejected}
 
 
-@pytest.mark.parametrize(("files", "used"), [(ACCEPTED, used_correctly), (REJECTED, used_wrongly)])
+def test_all_packages_are_here() -> None:
+    """A package that is not in the list would be left out without a word."""
+    namespace = import_module("anabranch").__path__
+    typed = {path.parent.resolve() for each in namespace for path in Path(each).rglob("py.typed")}
+    assert typed == {Path(import_module(name).__path__[0]).resolve() for name in PACKAGES}
+
+
+@pytest.mark.parametrize(
+    ("files", "used"),
+    [(ACCEPTED, used_correctly), (REJECTED, used_wrongly)],
+    ids=["correctly", "wrongly"],
+)
 def test_every_public_name_is_used(files: list[Path], used: Callable[[Path], set[int]]) -> None:
     """There is a correct and a wrong use of each public name."""
     covered = set[int]().union(*map(used, files))

@@ -20,70 +20,57 @@ from typing_tests.checkers import CHECKERS, ROOT, Checker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
-#: For each distribution those that its wheel needs beside it.
-DISTRIBUTIONS = {
-    "futures": ["futures"],
-    "runners_local": ["futures", "runners_local"],
-    "runners_dask": ["futures", "runners_dask"],
-    "runners_ray": ["futures", "runners_ray"],
-    "flows": ["futures", "runners_local", "flows"],
-    "flows[dask,ray]": [
-        "futures",
-        "runners_local",
-        "runners_dask",
-        "runners_ray",
-        "flows[dask,ray]",
+#: What each module of the consumer prints.
+CONSUMER = {
+    "with_futures": ["the sum gave 1.75", "the sum was spared by ZeroDivisionError"],
+    "with_one_runner": ["[4, 4, 5, 6]", "['BRANCH', 'LEFT', 'RIGHT']", "['JOINED', 'AGAIN']"],
+    "with_everything": [
+        "sequential 5 kg",
+        "concurrent 5 kg",
+        "dask 5 kg",
+        "ray 5 kg",
     ],
 }
-
-#: For each of the consumer's modules what it needs to have installed, and what it prints.
-CONSUMERS = {
-    "with_futures": ("futures", ["the sum gave 1.75", "the sum was spared by ZeroDivisionError"]),
-    "with_one_runner": (
-        "runners_local",
-        ["[4, 4, 5, 6]", "['BRANCH', 'LEFT', 'RIGHT']", "['JOINED', 'AGAIN']"],
-    ),
-    "with_everything": (
-        "flows[dask,ray]",
-        [f"{runner} 5 kg" for runner in ("sequential", "concurrent", "dask", "ray")],
-    ),
-}
-
-CONSUMER = ROOT / "examples" / "typed-consumer"
 
 MakeEnvironment = Callable[[str], Path]
 
 
-def wheel(name: str) -> str:
-    """Return where the wheel of a distribution is, with the extras that the name has."""
-    plain, bracket, extras = name.partition("[")
+def wheels() -> dict[str, Path]:
+    """Return where the wheel of each of our distributions is."""
     # Pants puts them beside the tests that ask for them; `./pants package ::`, into dist/.
-    for folder in (ROOT, ROOT / "dist"):
-        for path in folder.glob(f"anabranch_{plain}-*.whl"):
-            return f"{path}{bracket}{extras}"
-    raise FileNotFoundError(
-        f"no wheel of {plain}: use `./pants test`, or `./pants package ::` first"
-    )
+    found = [*ROOT.glob("anabranch_*.whl")] or [*(ROOT / "dist").glob("anabranch_*.whl")]
+    by_name = {path.name.partition("-")[0].replace("_", "-"): path for path in found}
+    if not len(found) == len(by_name) == 5:
+        raise FileNotFoundError(
+            f"there is not one wheel of each of the five distributions, but {found}: "
+            "use `./pants test`, or `./pants package ::` into an empty dist/ before"
+        )
+    return by_name
 
 
-def constraints() -> str:
-    """Return which version of each other distribution the repository is tested with."""
+def constraints() -> list[str]:
+    """Return that ours are taken from the wheels, and others in the versions of the lock file."""
     lock = (ROOT / "3rdparty/python/default.lock").read_text()
-    return "\n".join(re.findall(r"^[\w.-]+==\S+", lock, re.MULTILINE))
+    others: list[str] = re.findall(r"^[\w.-]+==[^\\\n]+", lock, re.MULTILINE)
+    assert others
+    return [*others, *(f"{name} @ {path.as_uri()}" for name, path in wheels().items())]
 
 
 @pytest.fixture(scope="module")
 def make_environment(tmp_path_factory: pytest.TempPathFactory) -> MakeEnvironment:
-    """Make an environment with a distribution in it, and what that needs; one for each."""
+    """Make an environment in which one thing is installed with what it needs; one for each."""
     constrained = tmp_path_factory.mktemp("constraints") / "constraints.txt"
-    constrained.write_text(constraints())
+    constrained.write_text("\n".join(constraints()))
+    # The pip that comes with older Pythons finds no wheel by a constraint if extras are asked for.
+    installer = tmp_path_factory.mktemp("installer")
+    venv.create(installer, with_pip=True, upgrade_deps=True)
 
     @cache
-    def make(name: str) -> Path:
+    def make(requirement: str) -> Path:
         folder = tmp_path_factory.mktemp("environment")
-        venv.create(folder, with_pip=True)
-        wheels = [wheel(each) for each in DISTRIBUTIONS[name]]
-        run(folder, "-m", "pip", "install", "-q", "-c", str(constrained), *wheels)
+        venv.create(folder)
+        pip = ("-m", "pip", "--python", folder / "bin" / "python")
+        run(installer, *pip, "install", "-q", "-c", constrained, requirement)
         return folder
 
     return make
@@ -130,7 +117,7 @@ class Completeness(TypedDict):
 )
 def test_types_and_docstrings_are_complete(module: str, make_environment: MakeEnvironment) -> None:
     """Every name of a package, and all that it leads to, has a known type and a docstring."""
-    environment = make_environment(module.replace(".", "_"))
+    environment = make_environment(f"anabranch-{module.replace('.', '-')}")
     # It looks for packages where the active environment is, whatever else it is told.
     active = {
         "VIRTUAL_ENV": str(environment),
@@ -150,41 +137,51 @@ def test_types_and_docstrings_are_complete(module: str, make_environment: MakeEn
     assert {f"anabranch.{module}.{name}" for name in package.split()} <= names
 
 
-@pytest.fixture
-def consumer(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def consumer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the consumer, apart from this repository."""
-    return shutil.copytree(CONSUMER, tmp_path / "typed-consumer")
+    source, copy = ROOT / "examples" / "typed-consumer", tmp_path_factory.mktemp("consumer")
+    return shutil.copytree(source, copy, dirs_exist_ok=True)
 
 
-@pytest.mark.parametrize("module", CONSUMERS)
+def with_extra(project: Path, module: str) -> str:
+    """Return what installs the consumer with what one of its modules needs."""
+    return f"{project}[{module.replace('_', '-')}]"
+
+
+def remarks(checker: Checker, project: Path, module: str, environment: Path) -> str:
+    """Return what a type checker finds wrong with a module, in the eyes of its project."""
+    option = {"mypy": "--python-executable", "pyright": "--pythonpath"}[checker]
+    python = environment / "bin" / "python"
+    command = (sys.executable, "-m", checker, option, python, f"{module}.py")
+    done = finished(*command, cwd=project)
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    return done.stdout if done.returncode else ""
+
+
+@pytest.mark.parametrize("module", CONSUMER)
 @pytest.mark.parametrize("checker", CHECKERS)
 def test_a_consumer_is_typed(
     checker: Checker, module: str, consumer: Path, make_environment: MakeEnvironment
 ) -> None:
     """A strict type checker finds nothing wrong with a project that has only our wheels."""
-    python = make_environment(CONSUMERS[module][0]) / "bin" / "python"
-    option = {"mypy": "--python-executable", "pyright": "--pythonpath"}[checker]
-    command = (sys.executable, "-m", checker, option, python, f"{module}.py")
-    done = finished(*command, cwd=consumer)
-    assert done.returncode == 0, done.stdout + done.stderr
+    environment = make_environment(with_extra(consumer, module))
+    assert remarks(checker, consumer, module, environment) == ""
 
 
-@pytest.mark.parametrize("module", CONSUMERS)
+@pytest.mark.parametrize("module", CONSUMER)
 def test_a_consumer_runs(module: str, consumer: Path, make_environment: MakeEnvironment) -> None:
     """A project that has only our wheels runs."""
-    distribution, lines = CONSUMERS[module]
-    assert run(make_environment(distribution), f"{module}.py", cwd=consumer).splitlines() == lines
+    environment = make_environment(with_extra(consumer, module))
+    assert run(environment, "-m", module).splitlines() == CONSUMER[module]
 
 
 @pytest.mark.parametrize("checker", CHECKERS)
 def test_a_consumer_learns_of_a_mistake(
-    checker: Checker, consumer: Path, make_environment: MakeEnvironment
+    checker: Checker, consumer: Path, tmp_path: Path, make_environment: MakeEnvironment
 ) -> None:
     """What is wrong in a project is found by a strict type checker: it does see the types."""
-    python = make_environment("futures") / "bin" / "python"
-    path = consumer / "with_futures.py"
-    path.write_text(path.read_text().replace("Future[float]", "Future[str]"))
-    option = {"mypy": "--python-executable", "pyright": "--pythonpath"}[checker]
-    done = finished(sys.executable, "-m", checker, option, python, path.name, cwd=consumer)
-    assert done.returncode == 1
-    assert "Future[float]" in done.stdout
+    environment = make_environment(with_extra(consumer, "with_futures"))
+    wrong = shutil.copytree(consumer, tmp_path, dirs_exist_ok=True) / "with_futures.py"
+    wrong.write_text(wrong.read_text().replace("Future[float]", "Future[str]"))
+    assert "Future[float]" in remarks(checker, tmp_path, "with_futures", environment)

@@ -5,6 +5,7 @@ Here, and here only, one checker may accept what the other one rejects.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Concatenate, ParamSpec, TypeVar, assert_type, overload
 
 from anabranch.flows import Future, FutureList, Runnable, Task, gather, lift, task
@@ -95,6 +96,14 @@ anything.submit("a")
 # pyright says: No overloads for "submit" match the provided arguments  [reportCallIssue]
 # pyright says: Argument of type "Literal['a']" cannot be assigned to parameter "a" of type "Arg[int]" in function "submit"  [reportArgumentType]
 
+
+# A generator function may be one that returns an iterator: annotate it with Generator.
+@task
+def letters() -> Iterator[str]:
+    yield "a"
+
+
+assert_type(letters(), Iterator[str])
 
 # Futures of several types: annotate the list, as in list[Future[int | str]].
 assert_type(gather([fi, fs]), FutureList[int | str])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
@@ -22,7 +23,7 @@ from anabranch.futures._typing import AnyFunction
 from anabranch.futures._work import RunContext, TaskRun
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator
 
     from anabranch.futures._runner import TaskRunner
     from anabranch.futures._work import FlowRun
@@ -43,7 +44,7 @@ REST: Final = TaskRun("", "the end of a delay", "delay")
 _NOT_STOPPED: Final = "The run could not be stopped."
 
 #: A function, and what it was called with.
-FunctionCall: TypeAlias = "tuple[AnyFunction[object], tuple[object, ...], Mapping[str, object]]"
+FunctionCall: TypeAlias = tuple[AnyFunction[object], tuple[object, ...], Mapping[str, object]]
 
 
 def grace() -> float:
