@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import assert_type
+
+import anyio
 
 from anabranch.flows import (
     AsyncFlow,
@@ -39,7 +42,7 @@ from anabranch.flows import (
     task,
     task_run,
 )
-from typing_tests.functions import add, aflow, main_flow, none, plain
+from typing_tests.functions import aadd, add, aflow, aone, main_flow, none, plain
 
 
 @flow(task_runner=ConcurrentTaskRunner)
@@ -70,6 +73,19 @@ async def async_calls() -> None:
     assert_type(await aflow(1), str)
     assert_type(await aflow.run(1), State[str])
     assert_type(await on_a_class(1), str)
+
+
+def started() -> None:
+    """An async flow is what event loops are started with."""
+    assert_type(asyncio.run(aflow(1)), str)
+    assert_type(anyio.run(aflow, 1), str)
+    assert_type(anyio.run(aflow.run, 1, backend="trio"), State[str])
+
+
+async def gathered(loop: asyncio.AbstractEventLoop) -> None:
+    """Coroutines are gathered, each with its own type."""
+    assert_type(await asyncio.gather(aone(1), aflow(1), aadd(1)), tuple[str, str, int])
+    assert_type(await loop.create_task(aone(1)), str)
 
 
 def runners() -> None:
