@@ -141,10 +141,10 @@ def annotate(path: Path, remarks: Mapping[Checker, Remarks]) -> None:
     for number, text in enumerate(path.read_text().splitlines(), start=1):
         if not _REMARK.fullmatch(text):
             lines.append(text)
-        indent = re.match(" *", text)
+        width = len(text) - len(text.lstrip()) + 4 * text.endswith(":")
         for checker in CHECKERS:
             for remark in remarks[checker].get(number, ()):
-                lines.append(f"{indent[0] if indent else ''}# {checker} says: {remark}")
+                lines.append(f"{' ' * width}# {checker} says: {remark}")
     path.write_text("\n".join(lines) + "\n")
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import assert_type
+from typing import TypeVar, assert_type
 
-from anabranch.flows import Future, FutureList, Stream, Task, gather, lift, unmapped
+from anabranch.flows import AsyncTask, Future, FutureList, Stream, Task, gather, lift, unmapped
 from typing_tests.functions import (
     Point,
     add,
@@ -20,6 +20,19 @@ from typing_tests.functions import (
     td,
     total,
 )
+
+R = TypeVar("R")
+
+
+def map_any(t: Task[[int], R] | AsyncTask[[int], R], numbers: Iterable[int]) -> FutureList[R]:
+    """Map whatever takes an int."""
+    return t.map(numbers)
+
+
+def maps_of_any() -> None:
+    """What takes tasks of both kinds says so."""
+    assert_type(map_any(one, [1, 2]), FutureList[str])
+    assert_type(map_any(aone, range(2)), FutureList[str])
 
 
 def maps() -> None:

@@ -43,6 +43,7 @@ from anabranch.futures.testing import (
     Behaviour,
     Gate,
     Reasons,
+    Registrar,
     Subject,
     Tally,
     Ticket,
@@ -97,7 +98,7 @@ def judgements() -> None:
 def own_table() -> None:
     """Checks are put into a table of one's own."""
     rows: list[Behaviour] = []
-    behaviour = registrar(rows)
+    behaviour: Registrar = registrar(rows)
 
     @behaviour("adds", not_for=NOT_IN_PLACE)
     def adds(subject: Subject) -> None:

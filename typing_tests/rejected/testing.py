@@ -24,6 +24,7 @@ from anabranch.futures.testing import (
     Behaviour,
     Gate,
     Reasons,
+    Registrar,
     Subject,
     Tally,
     Ticket,
@@ -112,6 +113,9 @@ report(judge_all(BEHAVIOURS, SequentialTaskRunner))
 registrar(BEHAVIOURS)
 # mypy says: Argument 1 to "registrar" has incompatible type "tuple[Behaviour, ...]"; expected "list[Behaviour]"  [arg-type]
 # pyright says: Argument of type "tuple[Behaviour, ...]" cannot be assigned to parameter "rows" of type "list[Behaviour]" in function "registrar"  [reportArgumentType]
+own_registrar: Registrar = judge
+# mypy says: Incompatible types in assignment (expression has type "def judge(behaviour: Behaviour, subject: Subject, *, time_limit: float = ...) -> Verdict", variable has type "Registrar")  [assignment]
+# pyright says: Type "(behaviour: Behaviour, subject: Subject, *, time_limit: float = TIME_LIMIT) -> Verdict" is not assignable to declared type "Registrar"  [reportAssignmentType]
 registrar([])("takes a runner")(check)
 # mypy says: Argument 1 has incompatible type "Callable[[TaskRunner], None]"; expected "Callable[[Subject], None]"  [arg-type]
 # pyright says: Argument of type "(runner: TaskRunner) -> None" cannot be assigned to parameter of type "Check"  [reportArgumentType]
