@@ -107,7 +107,6 @@ class Completeness(TypedDict):
     missingFunctionDocStringCount: int
     missingClassDocStringCount: int
     missingDefaultParamCount: int
-    exportedSymbolCounts: Mapping[str, int]
     symbols: Sequence[Mapping[str, object]]
 
 
