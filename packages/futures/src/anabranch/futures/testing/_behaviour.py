@@ -40,7 +40,7 @@ T = TypeVar("T")
 TIME_LIMIT: Final = 120.0
 
 #: Which runners cannot show a behaviour, each with the reason: by how their tasks relate in time,
-#: or by their names, such as ``"dask"``.
+#: or by their names, such as ``"ray"``.
 Reasons: TypeAlias = Mapping[ConcurrencyType | str, str]
 
 
