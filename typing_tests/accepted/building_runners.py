@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import inspect
+import logging
 import pickle
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -57,10 +58,16 @@ from anabranch.futures.runner import (
     Lease,
     Lifecycle,
     Listener,
+    LogLevels,
+    LogSink,
     LoopThread,
     Packed,
+    PackedRecord,
     Pause,
     Progress,
+    Report,
+    Reporter,
+    ReportTaker,
     RunError,
     RunnerHost,
     RunScope,
@@ -82,9 +89,11 @@ from anabranch.futures.runner import (
     current_lease,
     current_scope,
     default_backend,
+    deliver_record,
     describe,
     failure_behind,
     find_unpicklable,
+    forwarded_logs,
     grace,
     held_clock,
     in_task,
@@ -582,3 +591,26 @@ async def coroutines() -> None:
 def publishing() -> None:
     """A package publishes its globals."""
     publish(assert_type(globals(), dict[str, Any]), ["Place"])
+
+
+def elsewhere(owner: ScopeOwner, run: TaskRun, state: State[object]) -> None:
+    """What runs elsewhere log, and what becomes of the runs below them, comes home."""
+    records: list[PackedRecord] = []
+    levels = LogLevels.of_this_process()
+    assert_type(levels, LogLevels)
+    sink = LogSink(levels, records.append, run.id, run.name)
+    assert_type(sink.wants(logging.makeLogRecord({"levelno": 20})), bool)
+    with forwarded_logs(sink) as nothing:
+        assert_type(nothing, None)
+    for record in records:
+        deliver_record(record)
+    reports: list[Report] = []
+    reporter = Reporter(reports.append, pickle.dumps)
+    assert_type(reporter.flow, None)
+    reporter.note_end(run, state)
+    scope_owner: ScopeOwner = reporter
+    assert_type(RunScope(None, run, 1, None, scope_owner), RunScope)
+    take = ReportTaker(owner)
+    for report in reports:
+        take(report)
+    reporter.finish()

@@ -37,7 +37,6 @@ from anabranch.futures import (
 from anabranch.futures.runner import CancelTimer
 from anabranch.futures.testing import (
     BEHAVIOURS,
-    NOT_BUILT_YET,
     NOT_IN_PLACE,
     ONLY_IN_PARALLEL,
     Behaviour,
@@ -47,6 +46,7 @@ from anabranch.futures.testing import (
     Subject,
     Tally,
     Ticket,
+    Unable,
     Verdict,
     VirtualClock,
     judge,
@@ -73,7 +73,7 @@ def tables() -> None:
     assert_type(BEHAVIOURS[0].not_for, Reasons)
     assert_type((*BEHAVIOURS, *FLOW_BEHAVIOURS), tuple[Behaviour, ...])
     assert_type(NOT_IN_PLACE, Reasons)
-    assert_type(NOT_BUILT_YET, Reasons)
+    assert_type(Unable("it cannot"), Unable)
     assert_type(ONLY_IN_PARALLEL, Mapping[ConcurrencyType | str, str])
     assert_type({**NOT_IN_PLACE, "mine": "not built yet"}, dict[ConcurrencyType | str, str])
 

@@ -44,10 +44,16 @@ from anabranch.futures.runner import (
     Lease,
     Lifecycle,
     Listener,
+    LogLevels,
+    LogSink,
     LoopThread,
     Packed,
+    PackedRecord,
     Pause,
     Progress,
+    Report,
+    Reporter,
+    ReportTaker,
     RunError,
     RunnerHost,
     RunScope,
@@ -69,9 +75,11 @@ from anabranch.futures.runner import (
     current_lease,
     current_scope,
     default_backend,
+    deliver_record,
     describe,
     failure_behind,
     find_unpicklable,
+    forwarded_logs,
     grace,
     held_clock,
     in_task,
@@ -601,3 +609,29 @@ def hosts(runner: TaskRunner) -> None:
     # mypy says: Missing positional argument "error" in call to "close" of "RunnerHost"  [call-arg]
     # mypy says: Missing named argument "in_a_hurry" for "close" of "RunnerHost"  [call-arg]
     # pyright says: Arguments missing for parameters "error", "in_a_hurry"  [reportCallIssue]
+
+
+LogLevels("INFO", 30)
+# mypy says: Argument 1 to "LogLevels" has incompatible type "str"; expected "int"  [arg-type]
+# pyright says: Argument of type "Literal['INFO']" cannot be assigned to parameter "ours" of type "int" in function "__init__"  [reportArgumentType]
+LogSink(LogLevels(20, 30), print, "id")
+# mypy says: Missing positional argument "run_name" in call to "LogSink"  [call-arg]
+# pyright says: Argument missing for parameter "run_name"  [reportCallIssue]
+packed: PackedRecord = ["levelno", 20]
+# mypy says: Incompatible types in assignment (expression has type "list[object]", variable has type "Mapping[str, object]")  [assignment]
+# pyright says: Type "list[str | int]" is not assignable to declared type "PackedRecord"  [reportAssignmentType]
+forwarded_logs(LogLevels(20, 30))
+# mypy says: Argument 1 to "forwarded_logs" has incompatible type "LogLevels"; expected "LogSink"  [arg-type]
+# pyright says: Argument of type "LogLevels" cannot be assigned to parameter "sink" of type "LogSink"  [reportArgumentType]
+deliver_record("a line")
+# mypy says: Argument 1 to "deliver_record" has incompatible type "str"; expected "Mapping[str, object]"  [arg-type]
+# pyright says: Argument of type "Literal['a line']" cannot be assigned to parameter "packed" of type "PackedRecord" in function "deliver_record"  [reportArgumentType]
+report: Report = "ended"
+# mypy says: Incompatible types in assignment (expression has type "str", variable has type "tuple[object, ...]")  [assignment]
+# pyright says: Type "Literal['ended']" is not assignable to declared type "Report"  [reportAssignmentType]
+Reporter()
+# mypy says: Missing positional argument "send" in call to "Reporter"  [call-arg]
+# pyright says: Argument missing for parameter "send"  [reportCallIssue]
+ReportTaker(None)
+# mypy says: Argument 1 to "ReportTaker" has incompatible type "None"; expected "ScopeOwner"  [arg-type]
+# pyright says: Argument of type "None" cannot be assigned to parameter "owner" of type "ScopeOwner" in function "__init__"  [reportArgumentType]

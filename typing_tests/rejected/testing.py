@@ -18,7 +18,6 @@ from anabranch.flows.testing.fixtures import virtual_clock
 from anabranch.futures import Pending, TaskRun, TaskRunner, TimedOut
 from anabranch.futures.testing import (
     BEHAVIOURS,
-    NOT_BUILT_YET,
     NOT_IN_PLACE,
     ONLY_IN_PARALLEL,
     Behaviour,
@@ -28,6 +27,7 @@ from anabranch.futures.testing import (
     Subject,
     Tally,
     Ticket,
+    Unable,
     Verdict,
     VirtualClock,
     judge,
@@ -64,9 +64,9 @@ BEHAVIOURS[0].name = "is renamed"
 judge(FLOW_BEHAVIOURS, subject)
 # mypy says: Argument 1 to "judge" has incompatible type "tuple[Behaviour, ...]"; expected "Behaviour"  [arg-type]
 # pyright says: Argument of type "tuple[Behaviour, ...]" cannot be assigned to parameter "behaviour" of type "Behaviour" in function "judge"  [reportArgumentType]
-NOT_BUILT_YET["mine"] = "not built yet"
-# mypy says: Unsupported target for indexed assignment ("Mapping[ConcurrencyType | str, str]")  [index]
-# pyright says: "__setitem__" method not defined on type "Reasons"  [reportIndexIssue]
+unable: Verdict = Unable("it cannot")
+# mypy says: Incompatible types in assignment (expression has type "Unable", variable has type "Verdict")  [assignment]
+# pyright says: Type "Unable" is not assignable to declared type "Verdict"  [reportAssignmentType]
 NOT_IN_PLACE["mine"] = "it runs in place"
 # mypy says: Unsupported target for indexed assignment ("Mapping[ConcurrencyType | str, str]")  [index]
 # pyright says: "__setitem__" method not defined on type "Reasons"  [reportIndexIssue]

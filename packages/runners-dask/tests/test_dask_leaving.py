@@ -365,7 +365,7 @@ def test_leaving_by_ctrl_c_does_not_wait_for_blocked_workers(
 ) -> None:
     """The runner's own workers are ended at once, whether it knows of their blocked runs or not."""
     if not knows:  # The news that they have begun is still on its way.
-        monkeypatch.setattr(Connection, "_note_progress", lambda *_: None)
+        monkeypatch.setattr(Connection, "_note_event", lambda *_: None)
     kwargs = {**_LIGHT, "processes": processes}
     runner = DaskTaskRunner(cluster_class=ClusterOfTheDead, cluster_kwargs=kwargs)
     futures: list[Future[int]] = []

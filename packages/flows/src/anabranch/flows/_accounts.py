@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast, final
 
 from anabranch.flows._logging import log_flow_run, log_task_run
-from anabranch.flows._subflow_run import SubflowRun
 from anabranch.futures import (
     Cancelled,
     Completed,
@@ -25,7 +24,7 @@ from anabranch.futures import (
     TaskRun,
     UpstreamFailed,
 )
-from anabranch.futures.runner import FINAL_STATES, AtomicCount, RunScope, children
+from anabranch.futures.runner import FINAL_STATES, AtomicCount, Reporter, RunScope, children
 
 if TYPE_CHECKING:
     from anabranch.flows._flow_run import ActiveFlowRun
@@ -68,7 +67,7 @@ class Accounts:
         if type(state) is Cancelled and child.was_disowned():
             self.note_no_loss(child.task_run, state)
             return
-        if isinstance(child, SubflowRun):
+        if child.logs_its_end:
             self.note_subflow_end(state)
             return
         is_new_failure = self.note_end(child.task_run, state)
@@ -165,14 +164,14 @@ class BranchAccounts:
         around: The accounts of what surrounds the branch.
 
     Attributes:
-        flow: The flow run.
+        flow: The flow run; None in other processes than its own.
         are_cancelled: Whether the branch has been cancelled.
     """
 
-    def __init__(self, around: Accounts | BranchAccounts) -> None:
-        self.flow: Final[ActiveFlowRun] = around.flow
+    def __init__(self, around: AnyAccounts) -> None:
+        self.flow: Final[ActiveFlowRun | None] = around.flow
         self.are_cancelled = False
-        self._around: Final = around
+        self._around: Final[AnyAccounts] = around
 
     def child_ended(self, child: Future[object]) -> None:
         """See `Accounts.child_ended`."""
@@ -197,6 +196,9 @@ class BranchAccounts:
             self._around.note_subflow_end(state)
 
 
+#: What keeps account of runs.
+AnyAccounts: TypeAlias = Accounts | BranchAccounts | Reporter
+
 _SUSPENDABLE: Final = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
@@ -210,8 +212,8 @@ def _forget_locals(error: BaseException) -> None:
                 frame.clear()
 
 
-def accounts_of(scope: RunScope | None) -> Accounts | BranchAccounts | None:
-    """Return the accounts that what runs in a scope is in, if they are in this process."""
+def accounts_of(scope: RunScope | None) -> AnyAccounts | None:
+    """Return what keeps account of what runs in a scope, be it by reporting to another process."""
     # Whoever owns scopes here is one of these.
     return None if scope is None else scope.owner  # type: ignore[return-value]  # A cast would be a call.
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final, Self, cast, final
 import anyio
 
 from anabranch.flows._accounts import BranchAccounts, accounts_of
-from anabranch.flows._flow_run import owner_of
 from anabranch.flows._logging import log_flow_run
 from anabranch.futures import (
     Cancelled,
@@ -361,9 +360,8 @@ def _comes_of_cancelling(error: BaseException, failure: BaseException | None = N
 
 
 def _log(scope: RunScope, message: str, *args: object) -> None:
-    owner = owner_of(scope)
-    if owner is not None:
-        log_flow_run(owner.flow_run, message, *args, level=logging.WARNING)
+    if scope.flow_run is not None:
+        log_flow_run(scope.flow_run, message, *args, level=logging.WARNING)
 
 
 def branch(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeVar, final
+from typing import TYPE_CHECKING, ClassVar, TypeVar, final
 
 from anabranch.futures import Cancellation, Cancelled, Future, Retrying, Running, TaskRun
 
@@ -16,6 +16,8 @@ R_co = TypeVar("R_co", covariant=True)
 @final
 class SubflowRun(Future[R_co]):
     """The future of a subflow, which runs in a thread of its own, never in a place of a pool."""
+
+    logs_its_end: ClassVar[bool] = True
 
     __slots__ = ("_has_started", "_run", "_stop", "_upstreams")
 

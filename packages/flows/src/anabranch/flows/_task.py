@@ -58,6 +58,7 @@ from anabranch.futures.runner import (
     call_here,
     current_scope,
     make_item,
+    new_run_id,
     new_run_serial,
     run_item,
     run_item_async,
@@ -75,8 +76,11 @@ EXECUTING: Final = "Executing %r immediately..."
 
 _NO_KWARGS: Final[Mapping[str, object]] = {}
 
-# Numbers the runs of tasks that are called outside any flow.
+# Numbers the runs of tasks that are called outside any flow, or in another process than its own.
 _numbers_outside_flows: Final = itertools.count()
+
+# How many digits of its run ids tell a process from others in the names of runs.
+_MARK: Final = 4
 
 
 class BaseTask(Mappable[P, R_co]):
@@ -169,7 +173,8 @@ class BaseTask(Mappable[P, R_co]):
             raise self._not_submittable(scope)
         runner, accounts = scope.runner, accounts_of(scope)
         owner = None if accounts is None else accounts.flow
-        run = self._new_run(owner, args, kwargs)
+        flow_run = scope.flow_run
+        run = self._new_run(owner, flow_run, args, kwargs)
         hooks = self._hooks
         hook_thread = HOOKS_OUTSIDE_FLOWS if owner is None else owner.hooks
         has_listener = hooks is not None or self._retry is not NO_RETRIES
@@ -179,18 +184,18 @@ class BaseTask(Mappable[P, R_co]):
             kwargs or _NO_KWARGS,
             run,
             self._is_async,
-            scope.flow_run,
+            flow_run,
             (*self._after, *awaited),
             self._backend or runner.backend,
             self._retry,
             self._time_limit,
             self._listener(scope, hook_thread) if has_listener else None,
         )
-        if owner is not None and flow_runs_logger.isEnabledFor(logging.INFO):
+        if flow_run is not None and flow_runs_logger.isEnabledFor(logging.INFO):
             # Said before it is done: by then the run may have ended, and its last line be written.
             runs_here = runner.runs_in_place(item)
             message = EXECUTING if runs_here else "Submitted task run %r for execution."
-            log_flow_run(owner.flow_run, message, run.name)
+            log_flow_run(flow_run, message, run.name)
         future = submit_within_limits(item, runner)
         if hooks is not None:
             hooks.follow(self, future, hook_thread)
@@ -236,6 +241,7 @@ class BaseTask(Mappable[P, R_co]):
     def _new_run(
         self,
         owner: ActiveFlowRun | None,
+        flow_run: FlowRun | None,
         args: tuple[object, ...],
         kwargs: dict[str, object],
         *,
@@ -246,15 +252,18 @@ class BaseTask(Mappable[P, R_co]):
             shipped = self._shipped
             name = self._namer((*shipped.args, *args), {**shipped.keywords, **kwargs})
             number = None
+        elif owner is not None:
+            name, number = self._run_name, owner.next_number(self.key)
         else:
-            name = self._run_name
-            number = next(_numbers_outside_flows) if owner is None else owner.next_number(self.key)
+            name, number = self._run_name, next(_numbers_outside_flows)
+            if flow_run is not None:  # Other processes number runs of the same flow run, too.
+                name = f"{name}-{new_run_id()[:_MARK]}"
         tags = self.tags | around if (around := current_tags.get()) else self.tags
         run = TaskRun(new_run_serial(), name, self.name, tags, number)
-        if owner is not None and flow_runs_logger.isEnabledFor(logging.INFO):
-            log_flow_run(owner.flow_run, "Created task run %r for task %r", run.name, self.name)
+        if flow_run is not None and flow_runs_logger.isEnabledFor(logging.INFO):
+            log_flow_run(flow_run, "Created task run %r for task %r", run.name, self.name)
             if is_here:
-                log_flow_run(owner.flow_run, EXECUTING, run.name)
+                log_flow_run(flow_run, EXECUTING, run.name)
         return run
 
     # ------------------------------------------------------------------ calling directly
@@ -329,7 +338,9 @@ class Task(Sync[P, R_co], BaseTask[P, R_co]):
         self._signature.check(args, kwargs)
         scope = current_scope.get()
         accounts = accounts_of(scope)
-        run = self._new_run(None if accounts is None else accounts.flow, args, kwargs, is_here=True)
+        owner = None if accounts is None else accounts.flow
+        flow_run = None if scope is None else scope.flow_run
+        run = self._new_run(owner, flow_run, args, kwargs, is_here=True)
         item = None
         if not (self._is_simple(run) and scan_call(args, kwargs).is_plain):
             item = self._item_here(args, kwargs, run, scope)
@@ -418,7 +429,9 @@ class AsyncTask(Async[P, R_co], BaseTask[P, R_co]):
         self._signature.check(args, kwargs)
         scope = current_scope.get()
         accounts = accounts_of(scope)
-        run = self._new_run(None if accounts is None else accounts.flow, args, kwargs, is_here=True)
+        owner = None if accounts is None else accounts.flow
+        flow_run = None if scope is None else scope.flow_run
+        run = self._new_run(owner, flow_run, args, kwargs, is_here=True)
         item = self._item_here(args, kwargs, run, scope)
         for upstream in (*item.upstreams, *item.tolerated):
             await upstream.join_async()

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
-from typing import TYPE_CHECKING, Final, Generic, Literal, Never, TypeVar, overload
+from typing import TYPE_CHECKING, ClassVar, Final, Generic, Literal, Never, TypeVar, overload
 
 import anyio
 import anyio.to_thread
@@ -50,7 +50,10 @@ class Future(Generic[R_co]):
     Attributes:
         task_run: Which run this is the future of.
         admitted_by: For runners: a token of the one that has taken note of the run.
+        logs_its_end: For engines: whether the run itself logs how it ended.
     """
+
+    logs_its_end: ClassVar[bool] = False
 
     __slots__ = (
         "__weakref__",

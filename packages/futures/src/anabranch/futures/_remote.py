@@ -12,7 +12,7 @@ from __future__ import annotations
 import pickle
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, Never, TypeVar, cast, final
+from typing import TYPE_CHECKING, Final, Never, TypeVar, cast, final
 
 import attrs
 
@@ -31,11 +31,15 @@ from anabranch.futures._states import (
     State,
     TimedOut,
     UpstreamFailed,
+    root_cause,
 )
 from anabranch.futures._time_limits import TimeLimiter, limit_by_thread
 from anabranch.futures._timers import sleep, sleep_async
 from anabranch.futures._typing import AnyFunction
 from anabranch.futures._work import Backend, FlowRun, TaskRun, WorkItem
+
+if TYPE_CHECKING:
+    from anabranch.futures._runner import TaskRunner
 
 R = TypeVar("R")
 
@@ -195,6 +199,7 @@ def run_shipment(
     values: Sequence[object] = (),
     dumps: Callable[[object], bytes] = pickle.dumps,
     *,
+    runner: TaskRunner | None = None,
     progress: Progress | None = None,
     limiter: TimeLimiter = limit_by_thread,
     rest: Callable[[float], object] | None = None,
@@ -206,6 +211,7 @@ def run_shipment(
         shipment: The rest of the item.
         values: What goes into the slots, in order.
         dumps: Pickles exceptions for the way back.
+        runner: Where the function's own submissions go; None where that is nowhere.
         progress: Told when the run waits for another attempt, and when it makes it.
         limiter: Keeps an attempt of a sync function within its time limit.
         rest: Lets so many seconds pass between two attempts; if the function is async, what it
@@ -231,11 +237,16 @@ def run_shipment(
     first = shipment.first_attempt
     if item.is_async:
         state = run_item_in_new_loop(
-            item, first_attempt=first, progress=progress, rest=rest or sleep_async
+            item, runner, first_attempt=first, progress=progress, rest=rest or sleep_async
         )
     else:
         state = run_item(
-            item, first_attempt=first, progress=progress, limiter=limiter, rest=rest or sleep
+            item,
+            runner,
+            first_attempt=first,
+            progress=progress,
+            limiter=limiter,
+            rest=rest or sleep,
         )
     if isinstance(state, Completed):
         return state.value
@@ -306,7 +317,7 @@ class RunError(Exception):
     ) -> RunError:
         """Describe the unsuccessful state that a run has ended in."""
         assert not isinstance(state, Completed), "a run that completed has a value"
-        error = state.exception
+        error = root_cause(state)
         report = "".join(traceback.format_exception(error))
         # Libraries that pickle tracebacks would send along what the frames refer to.
         pickled = _pickled(error.with_traceback(None), dumps)
@@ -322,6 +333,12 @@ class RunError(Exception):
             self.report,
             self.pickled,
             history,
+        )
+
+    def without_original(self) -> RunError:
+        """Return the same failure, without the exception itself."""
+        return RunError(
+            self.run_id, self.run_name, self.kind, self.message, self.report, None, self.history
         )
 
     def exception(self) -> BaseException:
@@ -346,6 +363,8 @@ class RunError(Exception):
                 return Cancelled(exception=error, message=self.message)
             case "Crashed":
                 return Crashed(exception=error, message=self.message)
+            case "UpstreamFailed":
+                return UpstreamFailed(cause=error, message=self.message)
             case _:
                 return Failed(error, message=self.message)
 

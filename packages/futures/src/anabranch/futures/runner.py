@@ -40,6 +40,13 @@ from anabranch.futures._clock import (
 )
 from anabranch.futures._counting import AtomicCount
 from anabranch.futures._dependencies import failure_behind, upstream_failure, when_ready
+from anabranch.futures._forwarding import (
+    LogLevels,
+    LogSink,
+    PackedRecord,
+    deliver_record,
+    forwarded_logs,
+)
 from anabranch.futures._future import NO_LOOPS
 from anabranch.futures._hosting import RunnerHost
 from anabranch.futures._in_flight import AsTheyEnd, InFlight, InOrder
@@ -82,6 +89,7 @@ from anabranch.futures._remote import (
     pack,
     run_shipment,
 )
+from anabranch.futures._reports import Report, Reporter, ReportTaker
 from anabranch.futures._retries import NO_RETRIES, check_time_limit
 from anabranch.futures._runner import AroundSubmit
 from anabranch.futures._scope import FunctionCall, RunScope, ScopeOwner, current_scope, grace
@@ -123,10 +131,16 @@ __all__ = [
     "Lease",
     "Lifecycle",
     "Listener",
+    "LogLevels",
+    "LogSink",
     "LoopThread",
     "Packed",
+    "PackedRecord",
     "Pause",
     "Progress",
+    "Report",
+    "ReportTaker",
+    "Reporter",
     "RunError",
     "RunScope",
     "RunnerHost",
@@ -148,9 +162,11 @@ __all__ = [
     "current_lease",
     "current_scope",
     "default_backend",
+    "deliver_record",
     "describe",
     "failure_behind",
     "find_unpicklable",
+    "forwarded_logs",
     "grace",
     "held_clock",
     "in_task",

@@ -231,6 +231,15 @@ def submit_inside(x: int) -> int:
 
 
 @task
+def fail_inside() -> None:
+    """Submit and call tasks, one of which fails, and fail as well."""
+    add.submit(1).wait()
+    fail.submit("gone").wait()
+    add(1)
+    raise ValueError("no")
+
+
+@task
 def branch_inside(tally: Tally) -> int:
     """Open a branch inside a task."""
     with branch():

@@ -11,17 +11,19 @@ import anyio.lowlevel
 from anabranch.flows._decorators import flow
 from anabranch.flows._tag_limits import set_tag_limit
 from anabranch.flows.testing._functions import (
+    Log,
     add,
     add_async,
     branch_inside,
     fail,
+    fail_inside,
     hold,
     hold_first,
     note,
     submit_inside,
 )
 from anabranch.futures import (
-    ConcurrencyType,
+    Failed,
     Future,
     FutureList,
     NotSubmittableError,
@@ -35,11 +37,11 @@ from anabranch.futures import (
 )
 from anabranch.futures.runner import AnyFunction
 from anabranch.futures.testing import (
-    NOT_BUILT_YET,
     NOT_IN_PLACE,
     Behaviour,
     Gate,
     Subject,
+    Unable,
     new_tally,
     raises,
     registrar,
@@ -234,8 +236,10 @@ def _(subject: Subject) -> None:
 # ---------------------------------------------------------------------------- inside tasks
 
 
-@behaviour("lets tasks submit tasks, and wait for them", not_for=NOT_BUILT_YET)
+@behaviour("lets tasks submit tasks, and wait for them")
 def _(subject: Subject) -> None:
+    _require_nesting(subject)
+
     @flow(task_runner=subject.make())
     def body() -> list[int]:
         return submit_inside.map(range(50)).result()
@@ -243,24 +247,46 @@ def _(subject: Subject) -> None:
     assert body() == list(range(1, 51))
 
 
-@behaviour("joins a branch inside a task", not_for=NOT_BUILT_YET)
+@behaviour("joins a branch inside a task")
 def _(subject: Subject) -> None:
+    _require_nesting(subject)
     with new_tally() as tally:
         body = flow(task_runner=subject.make())(lambda: branch_inside.submit(tally).result())
         assert body() == 2
 
 
-@behaviour(
-    "tells a task in another process that it cannot submit yet, and what to do",
-    not_for={
-        ConcurrencyType.SEQUENTIAL: "its tasks can submit",
-        ConcurrencyType.CONCURRENT: "its tasks can submit",
-    },
-)
-def _(subject: Subject) -> None:
+def _require_nesting(subject: Subject) -> None:
+    """Go on only if the tasks of a runner can submit others."""
     body = flow(task_runner=subject.make())(lambda: submit_inside.submit(1).result())
-    with raises(NotSubmittableError, "'add'", "in another process", "directly"):
+    try:
         body()
+    except NotSubmittableError as error:
+        told = str(error)
+    else:
+        return
+    for words in ("'add'", "in another process", "directly"):
+        assert words in told, "it tells what to do instead"
+    raise Unable("its runs cannot submit others, and are told so")
+
+
+@behaviour("counts and logs the runs of its tasks among those of the flow")
+def _(subject: Subject) -> None:
+    _require_nesting(subject)
+
+    @flow(name="counted", task_runner=subject.make())
+    def body() -> None:
+        fail_inside.submit().wait()
+
+    with Log() as log:
+        state = body.run()
+    assert str(state) == "Failed('2/4 states failed.')"
+    assert isinstance(state, Failed)
+    assert isinstance(state.exception, ExceptionGroup)
+    assert {type(each) for each in state.exception.exceptions} == {LookupError, ValueError}
+    ends = [each for each in log.records if each.getMessage().startswith("Finished in state")]
+    names = sorted(str(getattr(each, "task_name", "")) for each in ends)
+    assert names == ["", "add", "add", "fail", "fail_inside"]
+    assert {vars(each)["flow_name"] for each in ends} == {"counted"}
 
 
 @behaviour("takes futures of other runners, at any depth, failed ones included")

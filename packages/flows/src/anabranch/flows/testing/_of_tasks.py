@@ -265,7 +265,7 @@ def _(subject: Subject) -> None:
 
 @behaviour(
     "brings what a task logs and prints to the handlers of this process",
-    not_for={ConcurrencyType.PARALLEL: "not built yet: what is logged elsewhere stays there"},
+    not_for={"ray": "not built yet: what is logged elsewhere stays there"},
 )
 def _(subject: Subject) -> None:
     @flow(task_runner=subject.make(), log_prints=True)

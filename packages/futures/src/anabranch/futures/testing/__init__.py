@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from anabranch.futures._publish import publish
 from anabranch.futures.testing._behaviour import (
-    NOT_BUILT_YET,
     NOT_IN_PLACE,
     ONLY_IN_PARALLEL,
     Behaviour,
     Reasons,
     Registrar,
     Subject,
+    Unable,
     Verdict,
     judge,
     judge_all,
@@ -35,7 +35,6 @@ from anabranch.futures.testing._virtual_clock import VirtualClock
 
 __all__ = [
     "BEHAVIOURS",
-    "NOT_BUILT_YET",
     "NOT_IN_PLACE",
     "ONLY_IN_PARALLEL",
     "Behaviour",
@@ -45,6 +44,7 @@ __all__ = [
     "Subject",
     "Tally",
     "Ticket",
+    "Unable",
     "Verdict",
     "VirtualClock",
     "judge",

@@ -172,6 +172,10 @@ class Verdict:
     details: str = ""
 
 
+class Unable(Exception):
+    """A runner cannot do what a check is about, and says so; a check raises it with the reason."""
+
+
 def judge(behaviour: Behaviour, subject: Subject, *, time_limit: float = TIME_LIMIT) -> Verdict:
     """Check one behaviour of one runner.
 
@@ -191,6 +195,8 @@ def judge(behaviour: Behaviour, subject: Subject, *, time_limit: float = TIME_LI
     def check() -> None:
         try:
             behaviour.check(subject)
+        except Unable as reason:
+            verdicts.put(Verdict(behaviour, "-", str(reason)))
         except BaseException:  # Whatever is raised is what is reported.
             verdicts.put(Verdict(behaviour, "no", traceback.format_exc()))
         else:
@@ -300,11 +306,6 @@ ONLY_IN_PARALLEL: Final[Reasons] = {
 #: For behaviours of runs that are seen to be running.
 TELLS_LATE: Final[Reasons] = {
     "ray": "Ray tells that a run has started when it has ended; until then it is Pending"
-}
-
-#: For behaviours of runs that submit others.
-NOT_BUILT_YET: Final[Reasons] = {
-    ConcurrencyType.PARALLEL: "not built yet: submitting from a run in another process",
 }
 
 

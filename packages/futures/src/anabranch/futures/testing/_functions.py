@@ -14,7 +14,7 @@ import anyio
 import anyio.lowlevel
 import attrs
 
-from anabranch.futures import Failed, Future, State, TaskRunner
+from anabranch.futures import Failed, Future, NotSubmittableError, State, TaskRunner
 from anabranch.futures.runner import AnyFunction, current_scope, running_loop
 from anabranch.futures.testing._gate import Ticket
 
@@ -371,7 +371,8 @@ def runner_of_run() -> TaskRunner:
     """Return the runner that the calling run may submit to."""
     scope = current_scope.get()
     assert scope is not None, "this is inside a run"
-    assert scope.runner is not None, "a run may submit others"
+    if scope.runner is None:
+        raise NotSubmittableError("There is no runner in this process to submit to")
     return scope.runner
 
 

@@ -12,6 +12,7 @@ from anabranch.futures import (
     Completed,
     ConcurrencyType,
     Failed,
+    NotSubmittableError,
     ResultUnavailableError,
     RunTimedOutError,
     TimedOut,
@@ -24,12 +25,12 @@ from anabranch.futures import (
 )
 from anabranch.futures.runner import AnyFunction
 from anabranch.futures.testing._behaviour import (
-    NOT_BUILT_YET,
     NOT_IN_PLACE,
     ONLY_IN_PARALLEL,
     AnyFuture,
     Behaviour,
     Subject,
+    Unable,
     dispatch,
     dispatch_to,
     new_tally,
@@ -66,13 +67,15 @@ behaviour: Final = registrar(ROWS)
 # ---------------------------------------------------------------------------- runs of runs
 
 
-@behaviour("lets a run submit another and wait for it", not_for=NOT_BUILT_YET)
+@behaviour("lets a run submit another and wait for it")
 def _(subject: Subject) -> None:
+    _require_nesting(subject)
     assert subject.runner.submit(submit_and_wait, 1).result() == 2
 
 
-@behaviour("lets more runs than it has workers each wait for one of its own", not_for=NOT_BUILT_YET)
+@behaviour("lets more runs than it has workers each wait for one of its own")
 def _(subject: Subject) -> None:
+    _require_nesting(subject)
     futures = [subject.runner.submit(submit_and_wait, number) for number in range(100)]
     assert gather(futures).result() == list(range(1, 101))
     assert subject.runner.submit(descend, 50).result() == 50
@@ -80,9 +83,10 @@ def _(subject: Subject) -> None:
 
 @behaviour(
     "joins what a run has submitted before the run ends",
-    not_for={**NOT_BUILT_YET, **NOT_IN_PLACE},
+    not_for=NOT_IN_PLACE,
 )
 def _(subject: Subject) -> None:
+    _require_nesting(subject)
     with Gate() as gate:
         parent = subject.runner.submit(submit_and_leave, gate.ticket)
         gate.await_arrival()
@@ -91,17 +95,19 @@ def _(subject: Subject) -> None:
         assert parent.result() == 1
 
 
-@behaviour("joins a run with the future that it returns", not_for=NOT_BUILT_YET)
+@behaviour("joins a run with the future that it returns")
 def _(subject: Subject) -> None:
+    _require_nesting(subject)
     value: object = subject.runner.submit(submit_and_return, 1).result()
     assert value == 2
 
 
 @behaviour(
     "cancels what a run has submitted when its time is up",
-    not_for={**NOT_BUILT_YET, **NOT_IN_PLACE},
+    not_for=NOT_IN_PLACE,
 )
 def _(subject: Subject) -> None:
+    _require_nesting(subject)
     with new_tally() as tally, Gate() as gate:
         parent = dispatch(subject, submit_dependants, gate.ticket, tally, time_limit=0.03)
         state = parent.wait(timeout=30)
@@ -110,6 +116,14 @@ def _(subject: Subject) -> None:
         gate.open()
         assert subject.runner.submit(add, 1).result() == 1
         assert len(tally) == 0
+
+
+def _require_nesting(subject: Subject) -> None:
+    """Go on only if the runs of a runner can submit others."""
+    try:
+        subject.runner.submit(submit_and_wait, 1).result()
+    except NotSubmittableError as error:
+        raise Unable("its runs cannot submit others, and are told so") from error
 
 
 # ---------------------------------------------------------------------------- many

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Final, cast, final
 
 from anabranch.futures.runner import describe, new_run_id
 from anabranch.runners.dask._native import Client, Distributed, NativeFuture
-from anabranch.runners.dask._outbox import Outbox
+from anabranch.runners.dask._outbox import Outbox, nothing
 from anabranch.runners.dask._stopping import stop_runs
-from anabranch.runners.dask._worker import nothing
 
 if TYPE_CHECKING:
     import logging
@@ -104,7 +103,7 @@ class Canceller:
         # on submissions in their order, so it knows the keys once it has refused this one, which
         # depends on something that never was. Then it is told again.
         unheard_of = self._distributed.Future(f"anabranch-{new_run_id()}", client)
-        refused = client.submit(nothing, unheard_of, key=f"anabranch-{new_run_id()}", pure=False)
+        refused = self._outbox.submit_now(nothing, unheard_of, key=f"anabranch-{new_run_id()}")
         with suppress(CancelledError):
             await cast("Awaitable[object]", refused.result())  # In the loop, it is a coroutine.
         client._send_to_scheduler(message)

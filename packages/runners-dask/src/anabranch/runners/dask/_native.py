@@ -119,6 +119,10 @@ class Client(Protocol):
         """Have events of a topic handed to a function, in the loop."""
         ...
 
+    def unsubscribe_topic(self, topic: str) -> object:
+        """Undo `subscribe_topic`."""
+        ...
+
     def close(self) -> None:
         """Disconnect, and end the loop if it is the client's own."""
         ...
@@ -129,6 +133,8 @@ class _ClientClass(Protocol):
 
 
 class _WorkersScheduler(Protocol):
+    address: str
+
     def log_event(self, *, topic: str, msg: object) -> Awaitable[object]:
         """Send an event to who listens for its topic; it is there once this has been awaited."""
         ...
@@ -136,6 +142,8 @@ class _WorkersScheduler(Protocol):
 
 class Worker(Protocol):
     """A ``distributed.Worker``."""
+
+    security: object
 
     @property
     def address(self) -> str:
@@ -154,6 +162,10 @@ class Worker(Protocol):
 
     def log_event(self, topic: str, msg: object) -> None:
         """Send an event to who listens for its topic, some time soon."""
+        ...
+
+    def plugin_add(self, *, plugin: object, name: str) -> Awaitable[object]:
+        """Have an object told when the worker ends; to be called in its loop."""
         ...
 
 

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Final, Protocol, cast, final
 
 import attrs
 
-from anabranch.futures.runner import SerialThread
+from anabranch.futures.runner import AnyFunction, SerialThread
 from anabranch.runners.dask._native import Client, Distributed, NativeFuture
 from anabranch.runners.dask._parcel import Parcel
-from anabranch.runners.dask._worker import execute
 
 if TYPE_CHECKING:
     from anabranch.runners.dask._run import DaskRun
@@ -27,6 +26,12 @@ _MAX_SIZE: Final = 4_000_000
 #: takes longer over a run, so the workers do not run out of work.
 _PAUSE: Final = 0.0005
 _MAX_PAUSE: Final = 0.1
+
+
+class Execute(Protocol):
+    """Executes a run on a worker, as a Dask task."""
+
+    def __call__(self, parcel: Parcel, /, *values: object) -> object: ...
 
 
 class _Dask(Protocol):
@@ -73,9 +78,17 @@ class Outbox:
         distributed: The module.
         client: What submits.
         ended: Calls what a run does about its end; Dask's loop must not be held up by that.
+        execute: What executes runs on workers.
+
+    Attributes:
+        graphs: How many graphs have been sent.
     """
 
-    def __init__(self, distributed: Distributed, client: Client, ended: SerialThread) -> None:
+    def __init__(
+        self, distributed: Distributed, client: Client, ended: SerialThread, execute: Execute
+    ) -> None:
+        self.graphs = 0
+        self._execute: Final = execute
         self._distributed: Final = distributed
         self._client: Final = client
         self._ended: Final = ended
@@ -101,9 +114,7 @@ class Outbox:
             dependencies: The keys behind the parcel's slots, and then those to wait for besides.
         """
         if dependencies:
-            with self._sending:
-                self.flush()
-                native = self._client.submit(execute, parcel, *dependencies, key=key, pure=False)
+            native = self.submit_now(self._execute, parcel, *dependencies, key=key)
             self._client.loop.add_callback(self._watch, [(run, native)])
             return native
         native = self._distributed.Future(key, self._client)
@@ -119,6 +130,15 @@ class Outbox:
             self._is_flush_due = False
             raise
         return native
+
+    def submit_now(
+        self, function: AnyFunction[object], *args: object, key: str, priority: int = 0
+    ) -> NativeFuture:
+        """Have a function called, after all that has come in before."""
+        with self._sending:
+            self.flush()
+            self.graphs += 1
+            return self._client.submit(function, *args, key=key, pure=False, priority=priority)
 
     def flush(self) -> None:
         """Submit what has come in."""
@@ -147,10 +167,11 @@ class Outbox:
     def _send(self, batch: list[_Letter]) -> None:
         keys = [letter.native.key for letter in batch]
         parcels = [letter.parcel for letter in batch]
-        submit = partial(self._client.map, execute, parcels, key=keys, pure=False)
+        submit = partial(self._client.map, self._execute, parcels, key=keys, pure=False)
         try:
             if self._client.status != "running":
                 raise ConnectionError("The connection to the Dask scheduler is lost")
+            self.graphs += 1
             batch[0].context.run(submit)
         except Exception as error:  # Dask raises all sorts of them when the scheduler is gone.
             for letter in batch:
@@ -168,3 +189,7 @@ class Outbox:
 
     def _tell(self, run: DaskRun[object], native: NativeFuture) -> None:
         self._ended.call_soon(partial(run.guard, run.native_ended, native))
+
+
+def nothing(*_: object) -> None:
+    """Do nothing: a task that is there for what it depends on."""

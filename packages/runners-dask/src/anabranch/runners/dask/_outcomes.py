@@ -10,7 +10,7 @@ import attrs
 from anabranch.futures import Cancelled, Crashed, RunCrashedError, State, TaskRun
 from anabranch.futures.runner import describe
 from anabranch.runners.dask._bare import bare
-from anabranch.runners.dask._worker import RemoteFailure
+from anabranch.runners.dask._failure import RemoteFailure
 
 if TYPE_CHECKING:
     from anabranch.runners.dask._native import NativeFuture

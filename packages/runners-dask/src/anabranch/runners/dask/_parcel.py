@@ -9,7 +9,8 @@ from typing import Final, SupportsIndex, TypeVar, final
 from weakref import WeakKeyDictionary
 
 from anabranch.futures import WorkItem
-from anabranch.futures.runner import AnyFunction, Shipment, unpicklable_error
+from anabranch.futures.runner import AnyFunction, LogLevels, Shipment, unpicklable_error
+from anabranch.runners.dask._home import Home
 from anabranch.runners.dask._native import import_dumps
 
 R = TypeVar("R")
@@ -37,10 +38,21 @@ class Parcel:
         run_name: Its name.
         function: Its function, pickled.
         shipment: All the rest of it, pickled.
+        home: Where it belongs.
+        priority: Its priority, to go by for what it submits.
         first_attempt: The number of the attempt to begin with.
     """
 
-    __slots__ = ("first_attempt", "function", "run_id", "run_name", "shipment", "topic")
+    __slots__ = (
+        "first_attempt",
+        "function",
+        "home",
+        "priority",
+        "run_id",
+        "run_name",
+        "shipment",
+        "topic",
+    )
 
     def __init__(
         self,
@@ -49,6 +61,8 @@ class Parcel:
         run_name: str,
         function: bytes,
         shipment: bytes | memoryview,
+        home: Home,
+        priority: float = 0,
         first_attempt: int = 1,
     ) -> None:
         self.topic = topic
@@ -56,6 +70,8 @@ class Parcel:
         self.run_name = run_name
         self.function = function
         self.shipment = shipment
+        self.home = home
+        self.priority = priority
         self.first_attempt = first_attempt
 
     @property
@@ -65,7 +81,16 @@ class Parcel:
 
     def from_attempt(self, number: int) -> Parcel:
         """Return the same run, for another attempt than the first to begin with."""
-        return Parcel(self.topic, self.run_id, self.run_name, self.function, self.shipment, number)
+        return Parcel(
+            self.topic,
+            self.run_id,
+            self.run_name,
+            self.function,
+            self.shipment,
+            self.home,
+            self.priority,
+            number,
+        )
 
     def __repr__(self) -> str:
         return f"<Parcel of {self.run_name!r}>"  # Dask logs it whole.
@@ -74,14 +99,32 @@ class Parcel:
         # Out of band, the bytes are not copied again at every stop.
         out_of_band = len(self.shipment) >= _LARGE and protocol.__index__() >= _OUT_OF_BAND
         shipment = pickle.PickleBuffer(self.shipment) if out_of_band else bytes(self.shipment)
-        return Parcel, (
+        home = self.home
+        return _unpack, (
             self.topic,
             self.run_id,
             self.run_name,
             self.function,
             shipment,
+            (home.topic, home.run_id, home.levels.ours, home.levels.others),
+            self.priority,
             self.first_attempt,
         )
+
+
+def _unpack(
+    topic: str,
+    run_id: str,
+    run_name: str,
+    function: bytes,
+    shipment: bytes | memoryview,
+    home: tuple[str, str, int, int],
+    priority: float,
+    first_attempt: int,
+) -> Parcel:
+    home_topic, home_run_id, ours, others = home
+    there = Home(home_topic, home_run_id, LogLevels(ours, others))
+    return Parcel(topic, run_id, run_name, function, shipment, there, priority, first_attempt)
 
 
 @final
@@ -93,12 +136,16 @@ class Packer:
         self._topic = topic
         self._functions: WeakKeyDictionary[AnyFunction[object], bytes] = WeakKeyDictionary()
 
-    def __call__(self, item: WorkItem[R], shipment: Shipment) -> Parcel:
+    def __call__(
+        self, item: WorkItem[R], shipment: Shipment, home: Home, priority: float
+    ) -> Parcel:
         """Pickle one run.
 
         Args:
             item: The run.
             shipment: The run, taken apart.
+            home: Where it belongs.
+            priority: Its priority.
 
         Raises:
             TypeError: Something in it cannot be pickled; the message says what.
@@ -118,7 +165,7 @@ class Packer:
                 error,
             )
         else:
-            return Parcel(self._topic, run.id, run.name, function, pickled)
+            return Parcel(self._topic, run.id, run.name, function, pickled, home, priority)
         raise failure
 
     def _pickled_function(self, function: AnyFunction[object]) -> bytes:

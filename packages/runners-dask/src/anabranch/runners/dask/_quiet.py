@@ -13,6 +13,7 @@ _DEAD_WORKERS: Final = (
     "Task %s marked as failed",
     "Restarting worker",
     "Worker process still alive after",
+    "Closed comm",
 )
 
 

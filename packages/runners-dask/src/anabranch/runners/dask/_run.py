@@ -25,6 +25,9 @@ from anabranch.futures.runner import (
     AnyFunction,
     CancelTimer,
     Delay,
+    Report,
+    ReportTaker,
+    ScopeOwner,
     StoredValue,
     current_clock,
     describe,
@@ -32,6 +35,7 @@ from anabranch.futures.runner import (
     lifecycle,
     pack,
     upstream_failure,
+    when_ready,
 )
 from anabranch.runners.dask._bare import bare
 from anabranch.runners.dask._outcomes import crashed, failure_of
@@ -39,7 +43,8 @@ from anabranch.runners.dask._outcomes import crashed, failure_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from anabranch.runners.dask._connection import Connection
+    from anabranch.runners.dask._home import Home
+    from anabranch.runners.dask._link import Link
     from anabranch.runners.dask._native import NativeFuture
     from anabranch.runners.dask._parcel import Parcel
 
@@ -60,7 +65,7 @@ class DaskValue(StoredValue[R]):
 
     def __init__(
         self,
-        connection: Connection,
+        connection: Link,
         native: NativeFuture,
         run_name: str,
         pickled: bytes | None,
@@ -93,11 +98,14 @@ class DaskRun(Future[R_co]):
         "_connection",
         "_gate",
         "_gates",
+        "_home",
         "_is_async",
         "_is_unwanted",
         "_losses",
         "_native",
         "_parcel",
+        "_priority",
+        "_reports",
         "_retry",
         "_slots",
         "_timer",
@@ -107,12 +115,18 @@ class DaskRun(Future[R_co]):
         "_worker",
     )
 
-    def __init__(self, item: WorkItem[R_co], connection: Connection) -> None:
+    def __init__(
+        self, item: WorkItem[R_co], connection: Link, home: Home, priority: float = 0
+    ) -> None:
         loops: frozenset[int] = frozenset()
         for upstream in (*item.upstreams, *item.tolerated):
             loops |= upstream.needed_loops()
         super().__init__(item.task_run, loops=loops, listener=item.listener)
         self._connection = connection
+        self._home = home
+        self._priority = priority
+        # Who is told of the runs below this one, if they are elsewhere.
+        self._reports: ReportTaker | None = None
         self._is_async = item.is_async
         self._is_unwanted = False
         self._native: NativeFuture | None = None
@@ -140,7 +154,7 @@ class DaskRun(Future[R_co]):
         """Return the runs that have to end before this one can."""
         return [each for each in self._upstreams if not each.done()]
 
-    def native_in(self, connection: Connection) -> NativeFuture | None:
+    def native_in(self, connection: Link) -> NativeFuture | None:
         """Return the run's key, if it has one on this connection that others may depend on."""
         if connection is not self._connection:
             return None
@@ -161,7 +175,7 @@ class DaskRun(Future[R_co]):
             return
         try:
             packed = pack(item, lambda future: id(future) in natives)
-            parcel = connection.packer(item, packed.shipment)
+            parcel = connection.packer(item, packed.shipment, self._home, self._priority)
         except Exception as error:  # Fetching, copying and pickling arguments runs foreign code.
             self.set_final(Failed(bare(error), message=describe(error)))
             return
@@ -206,6 +220,18 @@ class DaskRun(Future[R_co]):
         if gate is None and native is not None:
             self._gate = gate = self._connection.gate(self, native)
         return gate
+
+    # ------------------------------------------------------------------ runs below
+
+    def reports_to(self, owner: ScopeOwner) -> None:
+        """Tell who is to hear of the runs that this one submits or calls on its worker."""
+        self._reports = ReportTaker(owner)
+
+    def take_report(self, report: Report) -> None:
+        """Take note of the end of a run below this one."""
+        reports = self._reports
+        if reports is not None:
+            reports(report)
 
     # ------------------------------------------------------------------ attempts
 
@@ -310,8 +336,8 @@ class DaskRun(Future[R_co]):
         if self.done():
             ended_so = isinstance(self.final_state(), Cancelled)
             return Cancellation.CANCELLED if ended_so else Cancellation.CANNOT_STOP
-        if self._is_async or self._retry.retries:
-            self._connection.stop(self, self._worker)
+        # What a function has submitted is cancelled, although it goes on itself.
+        self._connection.stop(self, self._worker)
         return Cancellation.WILL_STOP if self._is_async else Cancellation.CANNOT_STOP
 
     def guard(self, function: AnyFunction[object], *args: object) -> None:
@@ -334,7 +360,7 @@ class DaskRun(Future[R_co]):
         self._upstreams = ()
         self._slots = {}
         self._gates = []
-        self._gate = self._parcel = None
+        self._gate = self._parcel = self._reports = None
         timer, self._timer = self._timer, None
         if timer is not None:
             timer()
@@ -387,12 +413,36 @@ class DaskRun(Future[R_co]):
             self.native_ended(native)
 
 
-def natives_in(
-    connection: Connection, futures: Iterable[Future[object]]
-) -> dict[int, NativeFuture]:
+def natives_in(connection: Link, futures: Iterable[Future[object]]) -> dict[int, NativeFuture]:
     """Return the keys of those futures that have one on a connection, by the futures' ids."""
     found: dict[int, NativeFuture] = {}
     for future in futures:
         if isinstance(future, DaskRun) and (native := future.native_in(connection)) is not None:
             found[id(future)] = native
     return found
+
+
+def bring(run: DaskRun[R], item: WorkItem[R], link: Link) -> None:
+    """Hand a run over to Dask, now or when what it depends on is there or has ended."""
+    natives = natives_in(link, item.upstreams)
+    elsewhere: list[Future[object]] = [*item.tolerated]
+    for upstream in item.upstreams:
+        if id(upstream) in natives:
+            run.follow(upstream)
+        else:
+            elsewhere.append(upstream)
+
+    def ship() -> None:
+        there = natives_in(link, elsewhere)
+        if any(_is_remote(each) for each in elsewhere if id(each) not in there):
+            link.helper.call_soon(partial(run.guard, partial(run.ship, item)))
+        else:
+            run.ship(item)
+
+    when_ready(item, ship, run.fail, elsewhere)
+
+
+def _is_remote(future: Future[object]) -> bool:
+    """Whether bringing over the value of a run that has ended would block."""
+    state = future.final_state()
+    return isinstance(state, Completed) and not state.is_local

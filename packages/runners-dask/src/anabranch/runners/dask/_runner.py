@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Final, TypeVar, final
 import anyio
 import anyio.to_thread
 
-from anabranch.futures import Completed, ConcurrencyType, Future, TaskRunner, WorkItem
-from anabranch.futures.runner import AnyFunction, when_ready
+from anabranch.futures import ConcurrencyType, Future, TaskRunner, WorkItem
+from anabranch.futures.runner import AnyFunction, LogLevels, current_scope
 from anabranch.runners.dask._cluster import resolve_cluster_class
 from anabranch.runners.dask._connection import Connection, Settings
-from anabranch.runners.dask._run import DaskRun, natives_in
+from anabranch.runners.dask._home import Home
+from anabranch.runners.dask._run import DaskRun, bring
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -126,40 +127,18 @@ class DaskTaskRunner(TaskRunner):
     def _submit(self, item: WorkItem[R]) -> Future[R]:
         connection = self._connection
         assert connection is not None, "dispatch() refuses work while the runner is not started"
-        run = DaskRun(item, connection)
+        home = Home(connection.topic, item.task_run.id, LogLevels.of_this_process())
+        run = DaskRun(item, connection, home)
+        scope = current_scope.get()
+        if scope is not None and scope.runner is self and scope.owner is not None:
+            run.reports_to(scope.owner)
         self.admit(run)
         try:
-            self._bring(run, item, connection)
+            bring(run, item, connection)
         except BaseException:  # Ctrl-C: nobody gets the run, and it may never end by itself.
             run.cancel()
             raise
         return run
-
-    @staticmethod
-    def _bring(run: DaskRun[R], item: WorkItem[R], connection: Connection) -> None:
-        """Hand a run over to Dask, now or when what it depends on is there or has ended."""
-        natives = natives_in(connection, item.upstreams)
-        elsewhere: list[Future[object]] = [*item.tolerated]
-        for upstream in item.upstreams:
-            if id(upstream) in natives:
-                run.follow(upstream)
-            else:
-                elsewhere.append(upstream)
-
-        def ship() -> None:
-            there = natives_in(connection, elsewhere)
-            if any(_is_remote(each) for each in elsewhere if id(each) not in there):
-                connection.helper.call_soon(partial(run.guard, partial(run.ship, item)))
-            else:
-                run.ship(item)
-
-        when_ready(item, ship, run.fail, elsewhere)
-
-
-def _is_remote(future: Future[object]) -> bool:
-    """Whether bringing over the value of a run that has ended would block."""
-    state = future.final_state()
-    return isinstance(state, Completed) and not state.is_local
 
 
 def _refuse_both(address: str, others: Iterable[str]) -> None:

@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING, Final, cast, final
 import anyio
 
 from anabranch.futures import Cancelled
-from anabranch.futures.runner import AnyCoroutine, AnyFunction, EventLoop, running_loop, sleep_async
+from anabranch.futures.runner import (
+    AnyCoroutine,
+    AnyFunction,
+    EventLoop,
+    running_loop,
+    sleep_async,
+    start_thread,
+)
 
 if TYPE_CHECKING:
     from anabranch.futures import State
+    from anabranch.futures.runner import RunScope
 
 _WHILE_RUNNING: Final = "The run was cancelled while it was running."
 
@@ -60,13 +68,27 @@ class Stop:
         self.is_wanted = False
         self._wanted = threading.Event()
         self._target: tuple[EventLoop, anyio.CancelScope] | None = None
+        self._scope: RunScope | None = None
 
     def __call__(self) -> None:
         self.is_wanted = True
         self._wanted.set()
+        self._cancel_children()
         if (target := self._target) is not None:
             loop, scope = target
             loop.call_soon(scope.cancel)
+
+    def reach(self, scope: RunScope) -> None:
+        """Have what the run submits, and what it has submitted, cancelled with it."""
+        self._scope = scope
+        if self.is_wanted:
+            self._cancel_children()
+
+    def _cancel_children(self) -> None:
+        scope = self._scope
+        if scope is not None:
+            # Not here, in the event loop of a worker: whoever waits for them may want it.
+            start_thread(threading.Thread(target=scope.cancel, daemon=True))
 
     def guard(
         self, function: AnyFunction[AnyCoroutine[object]]
@@ -75,7 +97,7 @@ class Stop:
 
         @wraps(function)
         async def stoppable(*args: object, **kwargs: object) -> object | State[object]:
-            with self._scope():
+            with self._stoppable():
                 return await function(*args, **kwargs)
             return Cancelled(message=_WHILE_RUNNING)
 
@@ -87,10 +109,10 @@ class Stop:
 
     async def rest_async(self, seconds: float) -> None:
         """`rest`, in an event loop."""
-        with self._scope():
+        with self._stoppable():
             await sleep_async(seconds)
 
-    def _scope(self) -> anyio.CancelScope:
+    def _stoppable(self) -> anyio.CancelScope:
         scope = anyio.CancelScope()
         self._target = cast("EventLoop", running_loop()), scope
         if self.is_wanted:  # It may have come before there was anything to stop.

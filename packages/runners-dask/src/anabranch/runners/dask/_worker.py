@@ -5,8 +5,9 @@ from __future__ import annotations
 import pickle
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from contextvars import Context
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeVar, cast, final
 
@@ -27,14 +28,20 @@ from anabranch.futures.runner import (
     AnyFunction,
     RunError,
     Shipment,
+    current_lease,
     describe,
     pickled_if_small,
     run_shipment,
+    set_blocking_section,
 )
 from anabranch.runners.dask._bare import bare
+from anabranch.runners.dask._errand import Errand
+from anabranch.runners.dask._failure import RemoteFailure
 from anabranch.runners.dask._limiter import limit_on_worker
 from anabranch.runners.dask._native import import_dumps, import_sync
+from anabranch.runners.dask._nested import WorkerTaskRunner, runner_on
 from anabranch.runners.dask._quiet import mute_failed_runs
+from anabranch.runners.dask._seceding import Seceding, SecedingLease
 from anabranch.runners.dask._stopping import Stop, forget_stop, stop_of
 
 if TYPE_CHECKING:
@@ -53,21 +60,6 @@ _MAX_LENGTH: Final = 1_000
 _A_WHILE: Final = 0.02
 
 _NOTHING: Final = object()
-
-
-@final
-class RemoteFailure(Exception):
-    """Carries a `RunError` through Dask, which cuts short whatever has a long ``str()``."""
-
-    def __init__(self, error: RunError) -> None:
-        super().__init__(error)
-        self.error = error
-
-    def __str__(self) -> str:
-        return f"Run {self.error.run_name!r} ended in state {self.error.kind}"
-
-    def __repr__(self) -> str:
-        return f"RemoteFailure({str(self)!r})"
 
 
 def execute(parcel: Parcel, *values: object) -> object:
@@ -99,34 +91,75 @@ def _execute(parcel: Parcel, values: tuple[object, ...]) -> object:
         worker = cast("Worker", get_worker())
         progress = _Progress(worker, parcel, stop)
         progress.first_attempt_begins()
+        errand = Errand(worker, parcel)
         try:
-            function = _load_function(parcel.function)
-            shipment: Shipment = pickle.loads(parcel.shipment)
-        # Unpickling runs foreign code, or finds it missing. Dask would end the worker for a
-        # SystemExit or KeyboardInterrupt; a real Ctrl-C comes to no thread that executes runs.
-        except BaseException as error:
-            raise _unpacking_failed(parcel, worker.address, error) from None
-        if shipment.is_async:
-            function = stop.guard(cast("AnyFunction[AnyCoroutine[object]]", function))
-        if parcel.first_attempt > 1:
-            shipment = attrs.evolve(shipment, first_attempt=parcel.first_attempt)
-        try:
-            value = run_shipment(
-                function,
-                shipment,
-                values,
-                _dumps_bare,
-                progress=progress,
-                limiter=progress.limit,
-                rest=stop.rest_async if shipment.is_async else stop.rest,
-            )
+            with errand.logging():
+                value = _make_attempts(worker, parcel, values, errand, progress, stop)
         except RunError:
+            errand.finish()
             progress.ended()
             raise
+        errand.finish()
         progress.ended(value)
         return value
     finally:
         forget_stop(parcel.run_id)
+
+
+def _make_attempts(
+    worker: Worker,
+    parcel: Parcel,
+    values: tuple[object, ...],
+    errand: Errand,
+    progress: _Progress,
+    stop: Stop,
+) -> object:
+    try:
+        function = _load_function(parcel.function)
+        shipment: Shipment = pickle.loads(parcel.shipment)
+    # Unpickling runs foreign code, or finds it missing. Dask would end the worker for a
+    # SystemExit or KeyboardInterrupt; a real Ctrl-C comes to no thread that executes runs.
+    except BaseException as error:
+        raise _unpacking_failed(parcel, worker.address, error) from None
+    if shipment.is_async:
+        function = stop.guard(cast("AnyFunction[AnyCoroutine[object]]", function))
+    if parcel.first_attempt > 1:
+        shipment = attrs.evolve(shipment, first_attempt=parcel.first_attempt)
+    runner = runner_on(worker, execute)
+    with (
+        errand.executing(shipment, runner) as scope,
+        _leaving_its_place(shipment, runner, errand.outside),
+    ):
+        stop.reach(scope)
+        return run_shipment(
+            function,
+            shipment,
+            values,
+            _dumps_bare,
+            runner=runner,
+            progress=progress,
+            limiter=progress.limit,
+            rest=stop.rest_async if shipment.is_async else stop.rest,
+        )
+
+
+@contextmanager
+def _leaving_its_place(
+    shipment: Shipment, runner: WorkerTaskRunner, outside: Context
+) -> Generator[None]:
+    """Have a run leave its place on the worker while it waits for another run."""
+    if shipment.is_async:
+        token = current_lease.set(SecedingLease(runner.settle, outside))
+        try:
+            yield
+        finally:
+            current_lease.reset(token)
+        return
+    outer = set_blocking_section(Seceding(runner.settle, outside))
+    try:
+        yield
+    finally:
+        set_blocking_section(outer)
 
 
 @final
@@ -240,7 +273,3 @@ def _dumps_bare(error: object) -> bytes:
 @lru_cache(maxsize=256)
 def _load_function(pickled: bytes) -> AnyFunction[object]:
     return cast("AnyFunction[object]", pickle.loads(pickled))
-
-
-def nothing(*_: object) -> None:
-    """Do nothing: a task that is there for what it depends on."""

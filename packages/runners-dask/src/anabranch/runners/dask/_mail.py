@@ -1,0 +1,62 @@
+"""What runs on workers have to say to the process of their flow."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, final
+
+from anabranch.runners.dask._home import Home
+
+if TYPE_CHECKING:
+    from anabranch.runners.dask._native import Worker
+
+#: How long letters are collected, in seconds, and how many. An event is work for the scheduler.
+_PAUSE: Final = 0.02
+_MANY: Final = 500
+
+
+@final
+class Mailbox:
+    """Sends what a run has to say home, in its order, several letters at a time.
+
+    Args:
+        worker: Where the run is.
+        home: Where it belongs.
+    """
+
+    def __init__(self, worker: Worker, home: Home) -> None:
+        self._worker: Final = worker
+        self._home: Final = home
+        self._lock: Final = threading.Lock()
+        self._letters: list[object] = []
+
+    def post(self, letter: object) -> None:
+        """Send a letter some time soon; it is pickled, and unpickled at home.
+
+        Args:
+            letter: Made of what can be imported everywhere.
+        """
+        with self._lock:
+            self._letters.append(letter)
+            count = len(self._letters)
+        if count >= _MANY:
+            self.flush()
+        elif count == 1:
+            with suppress(RuntimeError):  # The worker is closing.
+                self._worker.loop.add_callback(self._flush_later)
+
+    def flush(self) -> None:
+        """Send what there is: before the run ends, since its end takes the same way."""
+        # One at a time, so that they leave in their order.
+        with self._lock, suppress(RuntimeError):
+            letters, self._letters = self._letters, []
+            if letters:
+                event = [self._home.run_id, pickle.dumps(letters)]
+                self._worker.log_event(self._home.topic, event)
+
+    async def _flush_later(self) -> None:
+        await asyncio.sleep(_PAUSE)
+        self.flush()

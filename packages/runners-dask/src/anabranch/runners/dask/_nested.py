@@ -1,0 +1,184 @@
+"""Submitting from runs on workers: the runner that is there, and its connection."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast, final
+
+from anabranch.futures import ConcurrencyType, Future, TaskRun, TaskRunner, WorkItem
+from anabranch.runners.dask._errand import current_errand
+from anabranch.runners.dask._home import leave_here
+from anabranch.runners.dask._link import Link
+from anabranch.runners.dask._native import import_distributed, import_sync
+from anabranch.runners.dask._run import DaskRun, bring
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Awaitable, Callable
+
+    from anabranch.runners.dask._native import Client, NativeFuture, Worker
+    from anabranch.runners.dask._outbox import Execute
+
+R = TypeVar("R")
+
+#: How long the scheduler is waited for to tell that it knows a run, in seconds.
+_PATIENCE: Final = 1.0
+
+_PLACE: Final = "_anabranch_runner"
+
+
+def runner_on(worker: Worker, execute: Execute) -> WorkerTaskRunner:
+    """Return what runs on a worker submit to.
+
+    Args:
+        worker: The worker.
+        execute: What executes runs on workers.
+    """
+    found = vars(worker).get(_PLACE)
+    if found is None:  # In one step, since several threads may come here.
+        found = vars(worker).setdefault(_PLACE, WorkerTaskRunner(worker, execute))
+    return cast("WorkerTaskRunner", found)
+
+
+@final
+class WorkerTaskRunner(TaskRunner):
+    """Submits runs from a worker to the cluster that the worker belongs to.
+
+    There is one on each worker. It connects when the first run there submits something.
+    """
+
+    def __init__(self, worker: Worker, execute: Execute) -> None:
+        super().__init__()
+        self._link: Final = WorkerLink(worker, execute, self.logger, self.note_abandoned)
+        self._enter_in_place()
+
+    @property
+    def name(self) -> str:
+        """As of the runner that the flow has."""
+        return "dask"
+
+    def __str__(self) -> str:
+        return "DaskTaskRunner"
+
+    @property
+    def concurrency_type(self) -> ConcurrencyType:
+        """Parallel: on all workers."""
+        return ConcurrencyType.PARALLEL
+
+    def settle(self) -> None:
+        """Block until the scheduler knows what has been submitted here."""
+        self._link.settle()
+
+    def note_abandoned(self, run: TaskRun) -> None:
+        """Have a run that was given up counted where its flow is."""
+        errand = current_errand.get()
+        if errand is None:
+            super().note_abandoned(run)
+        else:
+            errand.note_abandoned(run)
+
+    def _submit(self, item: WorkItem[R]) -> Future[R]:
+        errand = current_errand.get()
+        assert errand is not None, "scopes and errands are left together"
+        self._link.open()
+        # What depends on it comes first: it has begun.
+        run = DaskRun(item, self._link, errand.parcel.home, errand.parcel.priority + 1)
+        self.admit(run)
+        try:
+            bring(run, item, self._link)
+        except BaseException:  # Ctrl-C: nobody gets the run, and it may never end by itself.
+            run.cancel()
+            raise
+        return run
+
+
+class _ClosingClient(Protocol):
+    def _close(self, *, fast: bool) -> Awaitable[None]: ...
+
+
+class _GatheringClient(Protocol):
+    def gather(self, future: NativeFuture) -> object: ...
+
+
+@final
+class WorkerLink(Link):
+    """A client on a worker, in the worker's own event loop."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        execute: Execute,
+        logger: logging.Logger,
+        note_abandoned: Callable[[TaskRun], object],
+    ) -> None:
+        super().__init__(execute, logger, note_abandoned)
+        self._worker: Final = worker
+        self._opening: Final = threading.Lock()
+        self._taken: Final = threading.Condition()
+        self._graphs_taken = 0
+        self._is_told = True
+
+    def open(self) -> None:
+        """Connect, unless that has been done; blocks."""
+        if self._client is None:
+            with self._opening:
+                if self._client is None:
+                    # In an event loop of its own, Dask would take this for the client's.
+                    self.helper.call(self._connect)
+
+    def _connect(self) -> None:
+        distributed = import_distributed()
+        worker = self._worker
+        client = distributed.Client(
+            worker.scheduler.address,
+            loop=worker.loop,
+            security=worker.security,
+            set_as_default=False,
+            direct_to_workers=True,
+            name="anabranch-worker",
+        )
+        # The scheduler tells there of each graph that it has taken.
+        client.subscribe_topic(client.id, self._note_graph)
+        import_sync()(worker.loop, worker.plugin_add, plugin=_closer(self, client), name=_PLACE)
+        self._attach(distributed, client, cast("_GatheringClient", client).gather)
+
+    def settle(self) -> None:
+        """Block until the scheduler knows all runs that have been submitted up to now."""
+        if self._client is None or not self._is_told:
+            return
+        self._outbox.flush()
+        graphs = self._outbox.graphs
+        with self._taken:
+            # It is not a documented event. Without it all goes well, but with more threads.
+            self._is_told = self._taken.wait_for(
+                lambda: self._graphs_taken >= graphs or self.is_lost(), _PATIENCE
+            )
+
+    def _note_graph(self, event: tuple[float, object]) -> None:
+        match event:
+            case (_, {"action": "update-graph"}):
+                with self._taken:
+                    self._graphs_taken += 1
+                    self._taken.notify_all()
+
+    def close(self) -> None:
+        """Use the client no longer: the worker ends."""
+        client, self._client = self._client, None
+        if client is not None:  # Else the scheduler would tell it of its own end.
+            client.unsubscribe_topic(client.id)
+        leave_here(self.topic)
+        for thread in (self._completions, self.helper):
+            thread.close(0)
+
+
+def _closer(link: WorkerLink, client: Client) -> object:
+    """Return a plugin of a worker, which closes a client when the worker ends."""
+    plugin = importlib.import_module("distributed.diagnostics.plugin")
+
+    async def teardown(_: object, worker: Worker) -> None:
+        vars(worker).pop(_PLACE, None)
+        link.close()
+        await cast("_ClosingClient", client)._close(fast=True)
+
+    return type("CloseClient", (plugin.WorkerPlugin,), {"teardown": teardown})()
