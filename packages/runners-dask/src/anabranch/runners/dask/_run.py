@@ -336,8 +336,8 @@ class DaskRun(Future[R_co]):
         if self.done():
             ended_so = isinstance(self.final_state(), Cancelled)
             return Cancellation.CANCELLED if ended_so else Cancellation.CANNOT_STOP
-        # What a function has submitted is cancelled, although it goes on itself.
-        self._connection.stop(self, self._worker)
+        if self._worker:  # What a function has submitted is cancelled, although it goes on itself.
+            self._connection.stop(self, self._worker)
         return Cancellation.WILL_STOP if self._is_async else Cancellation.CANNOT_STOP
 
     def guard(self, function: AnyFunction[object], *args: object) -> None:

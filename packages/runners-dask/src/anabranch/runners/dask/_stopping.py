@@ -14,6 +14,7 @@ from anabranch.futures.runner import (
     AnyCoroutine,
     AnyFunction,
     EventLoop,
+    current_scope,
     running_loop,
     sleep_async,
     start_thread,
@@ -99,6 +100,8 @@ class Stop:
         async def stoppable(*args: object, **kwargs: object) -> object | State[object]:
             with self._stoppable():
                 return await function(*args, **kwargs)
+            if (attempt := current_scope.get()) is not None:
+                attempt.cancel()
             return Cancelled(message=_WHILE_RUNNING)
 
         return stoppable
