@@ -1,14 +1,15 @@
 """The runner for Dask: tasks in the processes of a cluster, here or elsewhere."""
-# The layers, bottom up: _native, _quiet, _bare | _limiter, _stopping | _worker, _parcel |
-# _client, _cluster, _cancelling, _fetching, _outcomes | _connection | _run | _runner.
+# The layers, bottom up: _native, _quiet, _bare, _annotations | _limiter, _stopping | _worker,
+# _parcel | _client, _cluster, _cancelling, _fetching, _outcomes | _connection | _run | _runner.
 #
 # Only functions import Dask: having it is needed to start a runner, not to name one.
 
 from __future__ import annotations
 
 from anabranch.futures.runner import publish
+from anabranch.runners.dask._annotations import DaskOptions
 from anabranch.runners.dask._runner import DaskTaskRunner
 
-__all__ = ["DaskTaskRunner"]
+__all__ = ["DaskOptions", "DaskTaskRunner"]
 
 publish(globals(), __all__)

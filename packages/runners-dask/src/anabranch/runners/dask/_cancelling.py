@@ -7,9 +7,11 @@ import threading
 from collections.abc import Awaitable
 from concurrent.futures import CancelledError
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast, final
 
 from anabranch.futures.runner import describe, new_run_id
+from anabranch.runners.dask._annotations import NO_ANNOTATIONS, call_with
 from anabranch.runners.dask._native import Client, Distributed, NativeFuture
 from anabranch.runners.dask._outbox import Outbox
 from anabranch.runners.dask._stopping import stop_runs
@@ -104,7 +106,9 @@ class Canceller:
         # on submissions in their order, so it knows the keys once it has refused this one, which
         # depends on something that never was. Then it is told again.
         unheard_of = self._distributed.Future(f"anabranch-{new_run_id()}", client)
-        refused = client.submit(nothing, unheard_of, key=f"anabranch-{new_run_id()}", pure=False)
+        key = f"anabranch-{new_run_id()}"
+        submit = partial(client.submit, nothing, unheard_of, key=key, pure=False)
+        refused = call_with(NO_ANNOTATIONS, submit)
         with suppress(CancelledError):
             await cast("Awaitable[object]", refused.result())  # In the loop, it is a coroutine.
         client._send_to_scheduler(message)

@@ -7,6 +7,7 @@ import pickle
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast, final
 from weakref import WeakValueDictionary
 
@@ -14,6 +15,7 @@ import attrs
 
 from anabranch.futures import ResultUnavailableError
 from anabranch.futures.runner import SerialThread, describe
+from anabranch.runners.dask._annotations import NO_ANNOTATIONS, call_with
 from anabranch.runners.dask._cancelling import Canceller
 from anabranch.runners.dask._client import close_client, connect_timeout, connected_client
 from anabranch.runners.dask._cluster import (
@@ -180,13 +182,15 @@ class Connection:
         """
         client = self._open_client()
         self._outbox.flush()  # The key itself may still be in there.
-        return client.submit(
+        submit = partial(
+            client.submit,
             nothing,
             native,
             key=f"wait_for-{run.task_run.name}-{run.task_run.id}",
             pure=False,
             priority=_GATE_PRIORITY,
         )
+        return call_with(NO_ANNOTATIONS, submit)
 
     def _open_client(self) -> Client:
         client = self._client

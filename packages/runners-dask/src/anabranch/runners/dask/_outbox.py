@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import importlib
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, cast, final
 
 import attrs
 
 from anabranch.futures.runner import SerialThread
+from anabranch.runners.dask._annotations import call_with
 from anabranch.runners.dask._native import Client, Distributed, NativeFuture
 from anabranch.runners.dask._parcel import Parcel
 from anabranch.runners.dask._worker import execute
@@ -27,10 +27,6 @@ _MAX_SIZE: Final = 4_000_000
 #: takes longer over a run, so the workers do not run out of work.
 _PAUSE: Final = 0.0005
 _MAX_PAUSE: Final = 0.1
-
-
-class _Dask(Protocol):
-    def get_annotations(self) -> Mapping[str, object]: ...
 
 
 class _ClientModule(Protocol):
@@ -48,15 +44,11 @@ class _Letter:
         run: The run.
         native: Its key.
         parcel: What is sent.
-        annotations: What `dask.annotate` says where it was submitted.
-        context: The context variables there, which hold the annotations.
     """
 
     run: DaskRun[object]
     native: NativeFuture
     parcel: Parcel
-    annotations: Mapping[str, object]
-    context: contextvars.Context
 
 
 @final
@@ -79,7 +71,6 @@ class Outbox:
         self._distributed: Final = distributed
         self._client: Final = client
         self._ended: Final = ended
-        self._dask: Final = cast("_Dask", importlib.import_module("dask"))
         module = importlib.import_module("distributed.client")
         self._done_callback: Final = cast("_ClientModule", module).done_callback
         self._lock: Final = threading.Lock()
@@ -103,12 +94,14 @@ class Outbox:
         if dependencies:
             with self._sending:
                 self.flush()
-                native = self._client.submit(execute, parcel, *dependencies, key=key, pure=False)
+                submit = partial(
+                    self._client.submit, execute, parcel, *dependencies, key=key, pure=False
+                )
+                native = call_with(run.annotations, submit)
             self._client.loop.add_callback(self._watch, [(run, native)])
             return native
         native = self._distributed.Future(key, self._client)
-        annotations, context = self._dask.get_annotations(), contextvars.copy_context()
-        letter = _Letter(run, native, parcel, annotations, context)
+        letter = _Letter(run, native, parcel)
         try:
             with self._lock:
                 self._waiting.append(letter)
@@ -132,7 +125,8 @@ class Outbox:
                 if letter.run.done():  # Cancelled meanwhile.
                     continue
                 size += letter.parcel.size
-                if batch and (size > _MAX_SIZE or letter.annotations != batch[0].annotations):
+                is_other = batch and letter.run.annotations != batch[0].run.annotations
+                if batch and (size > _MAX_SIZE or is_other):
                     self._send(batch)
                     batch, size = [], letter.parcel.size
                 batch.append(letter)
@@ -151,7 +145,7 @@ class Outbox:
         try:
             if self._client.status != "running":
                 raise ConnectionError("The connection to the Dask scheduler is lost")
-            batch[0].context.run(submit)
+            call_with(batch[0].run.annotations, submit)
         except Exception as error:  # Dask raises all sorts of them when the scheduler is gone.
             for letter in batch:
                 refuse = partial(letter.run.refused, error)

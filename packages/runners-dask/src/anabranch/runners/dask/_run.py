@@ -33,6 +33,7 @@ from anabranch.futures.runner import (
     pack,
     upstream_failure,
 )
+from anabranch.runners.dask._annotations import NO_ANNOTATIONS, Annotations
 from anabranch.runners.dask._bare import bare
 from anabranch.runners.dask._outcomes import crashed, failure_of
 
@@ -85,6 +86,14 @@ class DaskRun(Future[R_co]):
     Its attempts are made on the worker, one after the other. If the worker is lost, the run is
     submitted anew with the attempts that are left, under another key. So what depends on a run that
     may be retried does not depend on its key before it has completed.
+
+    Args:
+        item: What is run.
+        connection: Where.
+        annotations: What Dask is told of it.
+
+    Attributes:
+        annotations: The same, for each time that the run is submitted.
     """
 
     __slots__ = (
@@ -105,13 +114,20 @@ class DaskRun(Future[R_co]):
         "_upstreams",
         "_value",
         "_worker",
+        "annotations",
     )
 
-    def __init__(self, item: WorkItem[R_co], connection: Connection) -> None:
+    def __init__(
+        self,
+        item: WorkItem[R_co],
+        connection: Connection,
+        annotations: Annotations = NO_ANNOTATIONS,
+    ) -> None:
         loops: frozenset[int] = frozenset()
         for upstream in (*item.upstreams, *item.tolerated):
             loops |= upstream.needed_loops()
         super().__init__(item.task_run, loops=loops, listener=item.listener)
+        self.annotations: Final = annotations
         self._connection = connection
         self._is_async = item.is_async
         self._is_unwanted = False

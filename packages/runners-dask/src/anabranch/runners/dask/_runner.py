@@ -12,6 +12,7 @@ import anyio.to_thread
 
 from anabranch.futures import Completed, ConcurrencyType, Future, TaskRunner, WorkItem
 from anabranch.futures.runner import AnyFunction, when_ready
+from anabranch.runners.dask._annotations import with_annotations
 from anabranch.runners.dask._cluster import resolve_cluster_class
 from anabranch.runners.dask._connection import Connection, Settings
 from anabranch.runners.dask._run import DaskRun, natives_in
@@ -126,7 +127,8 @@ class DaskTaskRunner(TaskRunner):
     def _submit(self, item: WorkItem[R]) -> Future[R]:
         connection = self._connection
         assert connection is not None, "dispatch() refuses work while the runner is not started"
-        run = DaskRun(item, connection)
+        item, annotations = with_annotations(item)
+        run = DaskRun(item, connection, annotations)
         self.admit(run)
         try:
             self._bring(run, item, connection)
