@@ -219,6 +219,8 @@ def items() -> None:
     """An item of any function is one of any value, which a declaration narrows."""
     assert_type(make_item(plain, (1,), {}, run), WorkItem[Any])
     assert_type(make_item(plain, (), {"x": 1}, run, time_limit=2.5), WorkItem[Any])
+    made = make_item(plain, (), {}, run, runner_options={"dask": {"priority": 10}})
+    assert_type(made.runner_options, Mapping[str, Mapping[str, object]])
     assert_type(item, WorkItem[float])
     assert_type(item.task_run, TaskRun)
     assert_type(item.upstreams, tuple[Future[object], ...])

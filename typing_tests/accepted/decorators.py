@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from typing import Any, assert_type
 
 from anabranch.flows import (
@@ -103,6 +103,16 @@ def with_options() -> None:
     options: TaskOptions = {"retries": 1, "tags": ["a", "b"]}
     assert_type(task(**options)(plain)(1), float)
     assert_type(options.get("retries"), int | None)
+
+
+def options_for_runners() -> None:
+    """Options for runners are mappings by the runners' names, whatever is in them."""
+    assert_type(task(runner_options={"dask": {"priority": 10}, "ray": {}})(plain)(1), float)
+    kept = {"dask": {"resources": {"GPU": 1}}}
+    assert_type(add.with_options(runner_options=kept).submit(1), Future[int])
+    options: TaskOptions = {"runner_options": {"dask": {"priority": 10, "workers": "first"}}}
+    assert_type(task(**options)(plain)(1), float)
+    assert_type(options.get("runner_options"), Mapping[str, Mapping[str, object]] | None)
 
 
 def changed_options() -> None:

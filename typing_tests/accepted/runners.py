@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import TypeVar, assert_type
 
+from anabranch.flows import task
 from anabranch.futures import (
     Backend,
     Clock,
@@ -20,7 +21,7 @@ from anabranch.futures import (
     WorkItem,
     lift,
 )
-from anabranch.runners.dask import DaskTaskRunner
+from anabranch.runners.dask import DaskOptions, DaskTaskRunner
 from anabranch.runners.local import ConcurrentTaskRunner, SequentialTaskRunner
 from anabranch.runners.ray import RayTaskRunner
 from typing_tests.functions import add, aone, aplain, plain
@@ -102,6 +103,19 @@ def items() -> None:
     assert_type(RunContext(task_run=run).task_run, TaskRun | None)
     backend: Backend = "trio"
     assert_type(WorkItem(plain, (1,), {}, run, backend=backend).function(1), object)
+    assert_type(item.runner_options, Mapping[str, Mapping[str, object]])
+    told: WorkItem[float] = WorkItem(plain, (1,), {}, run, runner_options={"dask": {"retries": 1}})
+    assert_type(told.runner_options.get("dask"), Mapping[str, object] | None)
+
+
+def options() -> None:
+    """The options of a runner can be checked, and are a mapping as others are."""
+    options = DaskOptions(priority=2.5, resources={"GPU": 1}, workers=["first"], retries=2)
+    assert_type(options, DaskOptions)
+    assert_type(options.get("workers"), str | Sequence[str] | None)
+    assert_type(DaskOptions(workers="first", allow_other_workers=True), DaskOptions)
+    assert_type(add.with_options(runner_options={"dask": options}).submit(1), Future[int])
+    assert_type(task(runner_options={"dask": DaskOptions(priority=10), "ray": {}})(plain)(1), float)
 
 
 def clocks() -> None:

@@ -240,6 +240,9 @@ make_item(plain, (1,), {}, "plain-1")
 make_item(plain, (1,), {}, run, time_limit="2.5 s")
 # mypy says: Argument "time_limit" to "make_item" has incompatible type "str"; expected "float | None"  [arg-type]
 # pyright says: Argument of type "Literal['2.5 s']" cannot be assigned to parameter "time_limit" of type "float | None" in function "make_item"  [reportArgumentType]
+make_item(plain, (1,), {}, run, runner_options={"priority": 10})
+# mypy says: Dict entry 0 has incompatible type "str": "int"; expected "str": "Mapping[str, object]"  [dict-item]
+# pyright says: Argument of type "dict[str, int]" cannot be assigned to parameter "runner_options" of type "Mapping[str, Mapping[str, object]]" in function "make_item"  [reportArgumentType]
 is_async_function("aplain")
 # mypy says: Argument 1 to "is_async_function" has incompatible type "str"; expected "Callable[..., object]"  [arg-type]
 # pyright says: Argument of type "Literal['aplain']" cannot be assigned to parameter "function" of type "AnyFunction[object]" in function "is_async_function"  [reportArgumentType]

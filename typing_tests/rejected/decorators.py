@@ -39,6 +39,15 @@ task(timeout="1h")
 task(tags=1)
 # mypy says: No overload variant of "__call__" of "TaskDecorator" matches argument type "int"  [call-overload]
 # pyright says: Argument of type "Literal[1]" cannot be assigned to parameter "tags" of type "Iterable[str]" in function "__call__"  [reportArgumentType]
+task(runner_options={"priority": 10})
+# mypy says: Dict entry 0 has incompatible type "str": "int"; expected "str": "Mapping[str, object]"  [dict-item]
+# pyright says: Argument of type "dict[str, int]" cannot be assigned to parameter "runner_options" of type "Mapping[str, Mapping[str, object]]" in function "__call__"  [reportArgumentType]
+task(runner_options=[{"dask": {}}])
+# mypy says: No overload variant of "__call__" of "TaskDecorator" matches argument type "list[dict[str, dict[Never, Never]]]"  [call-overload]
+# pyright says: Argument of type "list[dict[str, dict[Unknown, Unknown]]]" cannot be assigned to parameter "runner_options" of type "Mapping[str, Mapping[str, object]]" in function "__call__"  [reportArgumentType]
+add.with_options(runner_options={1: {}})
+# mypy says: Dict entry 0 has incompatible type "int": "dict[str, object]"; expected "str": "Mapping[str, object]"  [dict-item]
+# pyright says: Argument of type "dict[int, dict[str, object]]" cannot be assigned to parameter "runner_options" of type "Mapping[str, Mapping[str, object]]" in function "with_options"  [reportArgumentType]
 task(backend="curio")
 # mypy says: No overload variant of "__call__" of "TaskDecorator" matches argument type "str"  [call-overload]
 # pyright says: Argument of type "Literal['curio']" cannot be assigned to parameter "backend" of type "Backend" in function "__call__"  [reportArgumentType]

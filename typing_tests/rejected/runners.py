@@ -15,7 +15,7 @@ from anabranch.futures import (
     TaskRunner,
     WorkItem,
 )
-from anabranch.runners.dask import DaskTaskRunner
+from anabranch.runners.dask import DaskOptions, DaskTaskRunner
 from anabranch.runners.local import ConcurrentTaskRunner, SequentialTaskRunner
 from anabranch.runners.ray import RayTaskRunner
 from typing_tests.functions import add, aplain, plain
@@ -86,6 +86,21 @@ DaskTaskRunner(cluster_kwargs=["n_workers"])
 DaskTaskRunner(n_workers=2)
 # mypy says: Unexpected keyword argument "n_workers" for "DaskTaskRunner"  [call-arg]
 # pyright says: No parameter named "n_workers"  [reportCallIssue]
+DaskOptions(prioritty=1)
+# mypy says: Extra key "prioritty" for TypedDict "DaskOptions"  [typeddict-unknown-key]
+# pyright says: No overloads for "__init__" match the provided arguments  [reportCallIssue]
+DaskOptions(priority="high")
+# mypy says: Incompatible types (expression has type "str", TypedDict item "priority" has type "float")  [typeddict-item]
+# pyright says: Argument of type "Literal['high']" cannot be assigned to parameter "priority" of type "float" in function "__init__"  [reportArgumentType]
+DaskOptions(resources={"GPU": "1"})
+# mypy says: Dict entry 0 has incompatible type "str": "str"; expected "str": "float"  [dict-item]
+# pyright says: Argument of type "dict[str, str]" cannot be assigned to parameter "resources" of type "Mapping[str, float]" in function "__init__"  [reportArgumentType]
+DaskOptions(workers=1)
+# mypy says: Incompatible types (expression has type "int", TypedDict item "workers" has type "str | Sequence[str]")  [typeddict-item]
+# pyright says: Argument of type "Literal[1]" cannot be assigned to parameter "workers" of type "str | Sequence[str]" in function "__init__"  [reportArgumentType]
+DaskOptions(retries=0.5)
+# mypy says: Incompatible types (expression has type "float", TypedDict item "retries" has type "int")  [typeddict-item]
+# pyright says: Argument of type "float" cannot be assigned to parameter "retries" of type "int" in function "__init__"  [reportArgumentType]
 RayTaskRunner(1)
 # mypy says: Argument 1 to "RayTaskRunner" has incompatible type "int"; expected "str | None"  [arg-type]
 # pyright says: Argument of type "Literal[1]" cannot be assigned to parameter "address" of type "str | None" in function "__init__"  [reportArgumentType]
@@ -131,6 +146,9 @@ WorkItem(plain, (1,), {})
 WorkItem(1, (1,), {}, run)
 # mypy says: Argument 1 to "WorkItem" has incompatible type "int"; expected "Callable[..., object]"  [arg-type]
 # pyright says: Argument of type "Literal[1]" cannot be assigned to parameter "function" of type "AnyFunction[object]" in function "__init__"  [reportArgumentType]
+WorkItem(plain, (1,), {}, run, runner_options={"priority": 1})
+# mypy says: Dict entry 0 has incompatible type "str": "int"; expected "str": "Mapping[str, object]"  [dict-item]
+# pyright says: Argument of type "dict[str, int]" cannot be assigned to parameter "runner_options" of type "Mapping[str, Mapping[str, object]]" in function "__init__"  [reportArgumentType]
 WorkItem(plain, (1,), {}, run, backend="curio")
 # mypy says: Argument "backend" to "WorkItem" has incompatible type "Literal['curio']"; expected "Literal['trio', 'asyncio'] | None"  [arg-type]
 # pyright says: Argument of type "Literal['curio']" cannot be assigned to parameter "backend" of type "Backend | None" in function "__init__"  [reportArgumentType]

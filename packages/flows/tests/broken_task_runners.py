@@ -187,6 +187,15 @@ class IgnoresTimeLimits(BentTaskRunner):
         return attrs.evolve(item, time_limit=None)
 
 
+class RefusesOptions(BentTaskRunner):
+    """Takes no options but its own, and has none."""
+
+    def change(self, item: WorkItem[R]) -> WorkItem[R]:
+        if item.runner_options:
+            raise TypeError("no such options")
+        return item
+
+
 class DropsListeners(BentTaskRunner):
     """Tells nobody of the progress of runs."""
 

@@ -47,6 +47,7 @@ BROKEN: dict[str, type[broken.BentTaskRunner]] = {
     "ends tasks whose time is up as TimedOut, submitted or called, sync or async": (
         broken.IgnoresTimeLimits
     ),
+    "takes options for other runners, and ignores them": broken.RefusesOptions,
     "says which submitted runs are running and which are pending": broken.HastyStarts,
     "maps over iterables, futures of lists and unmapped values, all of the same length": (
         broken.LosesSomeRuns

@@ -171,7 +171,7 @@ def fetch(size: int) -> int:
 def share_with_client(number: int) -> int:
     """Use Dask's own client beside the runs of one's own."""
     with distributed.worker_client() as client:
-        own = client.submit(increment, number, pure=False).result()
+        own: int = client.submit(increment, number, pure=False).result()
     return own + inner().submit(increment, number).result()
 
 

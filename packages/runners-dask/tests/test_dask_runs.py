@@ -365,19 +365,57 @@ class Graphs(distributed.SchedulerPlugin):
         self.keys.append(set(graph["keys"]))
 
 
+@contextmanager
+def graphs_of(started: Started) -> Iterator[list[int]]:
+    """Note how many keys each graph has that comes in."""
+    plugin = Graphs()
+    sizes: list[int] = []
+    started.scheduler.add_plugin(plugin)
+    try:
+        yield sizes
+    finally:
+        started.scheduler.remove_plugin(plugin.name)
+        sizes.extend(len(keys) for keys in plugin.keys)
+
+
 def test_what_is_submitted_together_is_sent_together(started: Started) -> None:
     """Runs that come in while the client is busy are one graph, up to a size."""
-    graphs = Graphs()
-    started.scheduler.add_plugin(graphs)
-    try:
+    with graphs_of(started) as graphs:
         with held_loop(started.runner):
             futures = [started.runner.submit(increment, number) for number in range(50)]
             large = [started.runner.submit(len, b"x" * 3_000_000) for _ in range(3)]
         assert [future.result() for future in futures] == list(range(1, 51))
         assert [future.result() for future in large] == [3_000_000] * 3
-    finally:
-        started.scheduler.remove_plugin(graphs.name)
-    assert [len(keys) for keys in graphs.keys] == [51, 1, 1]
+    assert graphs == [52, 1]
+
+
+def test_what_is_submitted_in_a_block_is_one_graph(started: Started) -> None:
+    """So are the runs of a map, and those that each depend on one of them."""
+    runner = started.runner
+    with graphs_of(started) as graphs:
+        with runner.together():
+            first = [runner.submit(increment, number) for number in range(1_000)]
+        with runner.together():
+            second = [runner.submit(increment, lift(future)) for future in first]
+        assert [future.result() for future in second] == list(range(2, 1_002))
+    assert graphs == [1_000, 1_000]
+
+
+def test_what_is_refused_together_is_submitted_alone(started: Started) -> None:
+    """A key that Dask has lost costs no run that does not depend on it."""
+    runner = started.runner
+    first = [runner.submit(increment, number) for number in range(3)]
+    wait(first)
+    # Behind the client's back, which submits what depends on it all the same.
+    wanted_by = started.scheduler.tasks[key_of(first[1])].who_wants
+    assert wanted_by is not None
+    (client,) = wanted_by
+    started.scheduler.client_releases_keys([key_of(first[1])], client=client.client_key)
+    with runner.together():
+        second = [runner.submit(increment, lift(future)) for future in first]
+    assert second[0].result() == 2
+    assert second[2].result() == 4
+    assert isinstance(second[1].wait(), Crashed)
 
 
 def test_annotations_are_those_of_the_submission(started: Started) -> None:
@@ -388,7 +426,8 @@ def test_annotations_are_those_of_the_submission(started: Started) -> None:
             with dask.base.annotate(priority=7):
                 urgent = [started.runner.submit(wait_at, gate.ticket) for _ in range(2)]
             plain.append(started.runner.submit(wait_at, gate.ticket))
-        until(lambda: len(started.scheduler.tasks) == 4)
+        keys = {key_of(future) for future in (*plain, *urgent)}
+        until(lambda: keys <= started.scheduler.tasks.keys())
         by_key = {str(key): task for key, task in started.scheduler.tasks.items()}
         priorities = {
             future.task_run.id: by_key[f"{future.task_run.name}-{future.task_run.id}"].priority

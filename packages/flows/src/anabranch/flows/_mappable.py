@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import abc
 from collections.abc import AsyncIterable, Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import Final, ParamSpec, TypeAlias, TypeVar, overload
 
 from anabranch.flows._rows import Rows
 from anabranch.flows._runnable import A, B, C, D, E, Each, F, G, H, Runnable, T, WaitFor
 from anabranch.flows._streams import ResultStream, checked_max_pending
 from anabranch.futures import Future, FutureList, Stream
-from anabranch.futures.runner import AsTheyEnd, InFlight, InOrder
+from anabranch.futures.runner import AsTheyEnd, InFlight, InOrder, current_scope
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -151,9 +151,12 @@ class Mappable(Runnable[P, R_co]):
         rows = Rows(f"{self.name}.map()", args, kwargs)
         with closing(rows):  # All of them before the first is submitted: they may not fit together.
             calls = list(rows)
-        return FutureList(
-            [self._submit(call_args, call_kwargs, wait_for) for call_args, call_kwargs in calls]
-        )
+        scope = current_scope.get()
+        runner = None if scope is None else scope.runner
+        with nullcontext() if runner is None else runner.together():
+            return FutureList(
+                [self._submit(call_args, call_kwargs, wait_for) for call_args, call_kwargs in calls]
+            )
 
     # generated: imap
     @overload

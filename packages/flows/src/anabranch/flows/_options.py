@@ -46,6 +46,9 @@ class TaskOptions(TypedDict, total=False):
             the call.
         backend: The event loop of an async task where the runner has to bring one: ``"trio"`` or
             ``"asyncio"``. By default the flow's.
+        runner_options: What task runners are told of the submitted runs, by the runners' names, as
+            in ``{"dask": {"priority": 10, "resources": {"GPU": 1}}}``. Each takes what is under its
+            own name and ignores what is said to others, so that the task runs on all of them.
         on_running: What to call when an attempt of a run starts: a hook or several, each called
             with the task, the `TaskRun` and the state. Hooks may be async. What they raise is
             logged, and harms nothing.
@@ -67,6 +70,7 @@ class TaskOptions(TypedDict, total=False):
     timeout: float | None
     log_prints: bool | None
     backend: Backend
+    runner_options: Mapping[str, Mapping[str, object]]
     on_running: TaskRunningHook | Iterable[TaskRunningHook]
     on_completion: TaskHooks
     on_failure: TaskHooks
@@ -164,9 +168,26 @@ def check_options(kind: str, options: OptionsT, allowed: type) -> OptionsT:
         checked["tags"] = checked_tags(f"@{kind}", checked["tags"])
     if "tag_limits" in checked:
         checked["tag_limits"] = checked_tag_limits(f"@{kind}", checked["tag_limits"])
+    if "runner_options" in checked:
+        checked["runner_options"] = _checked_runner_options(kind, checked["runner_options"])
     for option in HOOK_OPTIONS & checked.keys():
         checked[option] = checked_hooks(kind, option, checked[option])
     return cast("OptionsT", checked)
+
+
+def _checked_runner_options(kind: str, given: object) -> dict[str, dict[str, object]]:
+    """Return a copy: the task keeps its options, whatever becomes of the mappings."""
+    told = f"@{kind}(runner_options={given!r})"
+    example = 'runner_options={"dask": {"priority": 10}}'
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{told}: give the names of runners and options for each, as in {example}")
+    for runner, options in given.items():
+        if not (isinstance(runner, str) and isinstance(options, Mapping)):
+            raise TypeError(f"{told}: name the runner that they are for, as in {example}")
+        for option in options:
+            if not isinstance(option, str):
+                raise TypeError(f"{told}: {option!r} is not the name of an option, as in {example}")
+    return {runner: dict(options) for runner, options in given.items()}
 
 
 def retry_policy(subject: str, options: TaskOptions | FlowOptions) -> RetryPolicy:

@@ -118,6 +118,7 @@ class BaseTask(Mappable[P, R_co]):
         self._retry: Final = retry_policy(f"Task {self.name!r}", options)
         self._time_limit: Final = time_limit(f"Task {self.name!r}", options)
         self._backend: Final = options.get("backend")
+        self._runner_options: Final = options.get("runner_options", {})
         self._hooks: Final = Hooks.of(options)
         self._namer: Final = (
             None
@@ -190,6 +191,7 @@ class BaseTask(Mappable[P, R_co]):
             self._retry,
             self._time_limit,
             self._listener(scope, hook_thread) if has_listener else None,
+            self._runner_options,
         )
         if flow_run is not None and flow_runs_logger.isEnabledFor(logging.INFO):
             # Said before it is done: by then the run may have ended, and its last line be written.

@@ -11,6 +11,7 @@ from anabranch.futures._blocking import current_lease
 from anabranch.futures._retries import NO_RETRIES, RetryPolicy
 from anabranch.futures._typing import AnyFunction
 from anabranch.futures._work import (
+    NO_RUNNER_OPTIONS,
     Backend,
     FlowRun,
     Listener,
@@ -32,6 +33,7 @@ def make_item(  # type: ignore[explicit-any]  # Only the function knows what it 
     retry: RetryPolicy = NO_RETRIES,
     time_limit: float | None = None,
     listener: Listener | None = None,
+    runner_options: Mapping[str, Mapping[str, object]] = NO_RUNNER_OPTIONS,
 ) -> WorkItem[Any]:
     """Make the item for one call, with the submitter's context variables and the futures found.
 
@@ -47,6 +49,7 @@ def make_item(  # type: ignore[explicit-any]  # Only the function knows what it 
         retry: When the run is tried again.
         time_limit: How long each attempt may take, in seconds.
         listener: Told whenever the run becomes Running or Retrying.
+        runner_options: What runners are told besides, by their names.
     """
     found = scan_call(args, kwargs)
     upstreams, tolerated = found.upstreams, found.tolerated
@@ -72,4 +75,5 @@ def make_item(  # type: ignore[explicit-any]  # Only the function knows what it 
         retry,
         time_limit,
         listener,
+        runner_options,
     )

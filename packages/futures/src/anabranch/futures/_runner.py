@@ -8,7 +8,13 @@ import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+    suppress,
+)
 from types import TracebackType
 from typing import Final, ParamSpec, Protocol, Self, TypeVar, final, overload
 
@@ -432,6 +438,14 @@ class TaskRunner(abc.ABC):
             future.keep(scope.expect(future))
         else:
             future.keep((self,))
+
+    def together(self) -> AbstractContextManager[None]:
+        """For engines: surround submissions that belong together, such as those of a ``map``.
+
+        A runner may hand them over all at once, at the end of the block. So a run that is submitted
+        in it is not to be waited for in it.
+        """
+        return nullcontext()
 
     def runs_in_place(self, item: WorkItem[R]) -> bool:
         """Whether dispatching an item here means to execute it before `dispatch` returns."""

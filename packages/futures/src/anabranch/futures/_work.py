@@ -169,6 +169,9 @@ class RunContext:
 Listener: TypeAlias = "Callable[[TaskRun, Running | Retrying], object]"
 
 
+NO_RUNNER_OPTIONS: Final[Mapping[str, Mapping[str, object]]] = {}
+
+
 @attrs.define(eq=False, weakref_slot=False)
 class WorkItem(Generic[R_co]):
     """One call of one function, ready to be run by any runner.
@@ -196,6 +199,9 @@ class WorkItem(Generic[R_co]):
         time_limit: How long each attempt may take, in seconds; None for as long as it takes.
         listener: Told in the submitter's process whenever the run becomes Running or Retrying. It
             must be quick and must not raise.
+        runner_options: What runners are told besides, by their names, as in
+            ``{"dask": {"priority": 10}}``. Each takes what is under its own name, and ignores what
+            is said to others.
     """
 
     function: AnyFunction[object]
@@ -212,6 +218,7 @@ class WorkItem(Generic[R_co]):
     retry: RetryPolicy = NO_RETRIES
     time_limit: float | None = None
     listener: Listener | None = None
+    runner_options: Mapping[str, Mapping[str, object]] = NO_RUNNER_OPTIONS
 
 
 def is_async_function(function: AnyFunction[object]) -> bool:

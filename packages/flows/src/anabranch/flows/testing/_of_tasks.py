@@ -405,6 +405,19 @@ def _(subject: Subject) -> None:
         body()
 
 
+@behaviour("takes options for other runners, and ignores them")
+def _(subject: Subject) -> None:
+    names = {"sequential", "concurrent", "dask", "ray", "nowhere"} - {subject.name}
+    elsewhere = add.with_options(runner_options={name: {"unheard_of": 1} for name in names})
+
+    @flow(task_runner=subject.make())
+    def body() -> list[int]:
+        first = elsewhere.submit(1)
+        return [first.result(), elsewhere.submit(lift(first)).result(), elsewhere(3)]
+
+    assert body() == [2, 3, 4]
+
+
 @behaviour("says which submitted runs are running and which are pending", not_for=NOT_IN_PLACE)
 def _(subject: Subject) -> None:
     @flow(task_runner=subject.make())

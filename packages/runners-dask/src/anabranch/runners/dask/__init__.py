@@ -1,5 +1,6 @@
 """The runner for Dask: tasks in the processes of a cluster, here or elsewhere."""
-# The layers, bottom up: _native, _quiet, _bare, _failure, _home | _limiter, _stopping, _seceding,
+# The layers, bottom up: _native, _quiet, _bare, _failure, _home, _annotations |
+# _limiter, _stopping, _seceding,
 # _mail | _parcel, _outcomes | _outbox | _cancelling, _fetching | _link | _run | _errand | _nested |
 # _worker | _client, _cluster | _connection | _runner.
 #
@@ -8,8 +9,9 @@
 from __future__ import annotations
 
 from anabranch.futures.runner import publish
+from anabranch.runners.dask._annotations import DaskOptions
 from anabranch.runners.dask._runner import DaskTaskRunner
 
-__all__ = ["DaskTaskRunner"]
+__all__ = ["DaskOptions", "DaskTaskRunner"]
 
 publish(globals(), __all__)

@@ -89,7 +89,7 @@ class Canceller:
 
     async def _forget(self, natives: list[NativeFuture]) -> None:
         client = self._client
-        self._outbox.flush()
+        await self._outbox.flush()
         # Given back, and not cancelled: where something else depends on a key that nobody wants any
         # more, cancelling it makes the scheduler drop the client, and all of its runs.
         message = {
@@ -103,7 +103,8 @@ class Canceller:
         # on submissions in their order, so it knows the keys once it has refused this one, which
         # depends on something that never was. Then it is told again.
         unheard_of = self._distributed.Future(f"anabranch-{new_run_id()}", client)
-        refused = self._outbox.submit_now(nothing, unheard_of, key=f"anabranch-{new_run_id()}")
+        key = f"anabranch-{new_run_id()}"
+        refused = await self._outbox.call_after_all(nothing, unheard_of, key)
         with suppress(CancelledError):
             await cast("Awaitable[object]", refused.result())  # In the loop, it is a coroutine.
         client._send_to_scheduler(message)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import pickle
 from typing import TYPE_CHECKING, Final, cast
 from weakref import WeakValueDictionary
@@ -11,23 +10,22 @@ from anabranch.futures import ResultUnavailableError, TaskRun
 from anabranch.futures.runner import SerialThread, deliver_record, describe
 from anabranch.runners.dask._cancelling import Canceller
 from anabranch.runners.dask._home import leave_here, settle_here
-from anabranch.runners.dask._outbox import Outbox, nothing
+from anabranch.runners.dask._outbox import Outbox
 from anabranch.runners.dask._parcel import Packer, Parcel
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from anabranch.futures.runner import PackedRecord
     from anabranch.runners.dask._native import Client, Distributed, NativeFuture
     from anabranch.runners.dask._outbox import Execute
+    from anabranch.runners.dask._receipts import Receipts
     from anabranch.runners.dask._run import DaskRun
 
 #: How long the helper is waited for in the end: nobody wants what it is at any more. In seconds.
 _PATIENCE: Final = 1.0
-
-#: Before everything else: they hold up others, and cost nothing.
-_GATE_PRIORITY: Final = 1_000
 
 
 class Link:
@@ -63,21 +61,24 @@ class Link:
         self._logger: Final = logger
         self._client: Client | None = None
         self._runs: Final[WeakValueDictionary[str, DaskRun[object]]] = WeakValueDictionary()
-        self._numbers: Final = itertools.count(1)
         self.note_abandoned: Final = note_abandoned
         self.helper: Final = SerialThread("anabranch-dask-helper")
         # In it runs end.
         self._completions: Final = SerialThread("anabranch-dask")
 
     def _attach(
-        self, distributed: Distributed, client: Client, fetch: Callable[[NativeFuture], object]
+        self,
+        distributed: Distributed,
+        client: Client,
+        fetch: Callable[[NativeFuture], object],
+        receipts: Receipts | None = None,
     ) -> None:
         """Begin to use a client; `_detach` is the end of that."""
         self.topic = f"anabranch-{client.id}"
         settle_here(self.topic)
         client.subscribe_topic(self.topic, self._note_event)
         self.packer = Packer(self.topic)
-        self._outbox = Outbox(distributed, client, self._completions, self._execute)
+        self._outbox = Outbox(distributed, client, self._completions, self._execute, receipts)
         self._canceller = Canceller(distributed, client, self._outbox, self._logger)
         self._fetch = fetch
         self._client = client
@@ -94,7 +95,13 @@ class Link:
     # ------------------------------------------------------------------ runs
 
     def submit(
-        self, run: DaskRun[object], parcel: Parcel, dependencies: list[NativeFuture]
+        self,
+        run: DaskRun[object],
+        parcel: Parcel,
+        dependencies: list[NativeFuture],
+        *,
+        is_known: bool = False,
+        goes_alone: bool = False,
     ) -> NativeFuture:
         """Hand a run to Dask, soon, and return its key.
 
@@ -102,14 +109,20 @@ class Link:
             run: The run.
             parcel: What is sent.
             dependencies: The keys behind the parcel's slots, and then those to wait for besides.
+            is_known: Whether Dask has had it before.
+            goes_alone: Whether to submit it by itself.
         """
         self._open_client()
         self._runs[parcel.run_id] = run
         # Dask shows the part of the key before the first "-" as the name.
         key = f"{parcel.run_name}-{parcel.run_id}"
-        if parcel.first_attempt > 1:  # Dask may not be through with the key that was lost.
-            key = f"{key}-{next(self._numbers)}"
-        return self._outbox.put(run, key, parcel, dependencies)
+        return self._outbox.put(
+            run, key, parcel, dependencies, is_known=is_known, goes_alone=goes_alone
+        )
+
+    def together(self) -> AbstractContextManager[None]:
+        """Have the runs that are submitted in a block handed over in one message."""
+        return self._outbox.together()
 
     def gate(self, run: DaskRun[object], native: NativeFuture) -> NativeFuture:
         """Return a key that ends as a run does, and holds nothing.
@@ -119,7 +132,7 @@ class Link:
         """
         self._open_client()
         key = f"wait_for-{run.task_run.name}-{run.task_run.id}"
-        return self._outbox.submit_now(nothing, native, key=key, priority=_GATE_PRIORITY)
+        return self._outbox.put_gate(key, native)
 
     def _open_client(self) -> Client:
         client = self._client

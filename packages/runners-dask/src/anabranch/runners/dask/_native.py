@@ -14,10 +14,19 @@ from anabranch.futures import MissingDependencyError
 from anabranch.futures.runner import AnyFunction
 
 
+class _FutureState(Protocol):
+    exception: BaseException | None
+
+    def retry(self) -> None:
+        """Take note that the key is to be computed anew."""
+        ...
+
+
 class NativeFuture(Protocol):
     """A ``distributed.Future``."""
 
     key: str
+    _state: _FutureState
 
     @property
     def status(self) -> Literal["pending", "cancelled", "finished", "lost", "error"] | None:
@@ -47,6 +56,10 @@ class Loop(Protocol):
 
 class _Scheduler(Protocol):
     address: str
+
+    def set_metadata(self, *, keys: list[str], value: object) -> Awaitable[object]:
+        """Keep something in the scheduler, under a path of names."""
+        ...
 
 
 class Client(Protocol):
@@ -85,9 +98,7 @@ class Client(Protocol):
     def map(
         self,
         function: AnyFunction[object],
-        values: Sequence[object],
-        /,
-        *,
+        *values: Sequence[object],
         key: list[str],
         pure: bool,
     ) -> object:
@@ -137,6 +148,10 @@ class _WorkersScheduler(Protocol):
 
     def log_event(self, *, topic: str, msg: object) -> Awaitable[object]:
         """Send an event to who listens for its topic; it is there once this has been awaited."""
+        ...
+
+    def get_metadata(self, *, keys: list[str], default: object) -> Awaitable[object]:
+        """Return what is kept in the scheduler under a path of names."""
         ...
 
 

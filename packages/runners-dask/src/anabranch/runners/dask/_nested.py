@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import threading
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast, final
 
 from anabranch.futures import ConcurrencyType, Future, TaskRun, TaskRunner, WorkItem
+from anabranch.runners.dask._annotations import with_annotations
 from anabranch.runners.dask._errand import current_errand
 from anabranch.runners.dask._home import leave_here
 from anabranch.runners.dask._link import Link
 from anabranch.runners.dask._native import import_distributed, import_sync
+from anabranch.runners.dask._receipts import Receipts
 from anabranch.runners.dask._run import DaskRun, bring
 
 if TYPE_CHECKING:
@@ -78,12 +81,18 @@ class WorkerTaskRunner(TaskRunner):
         else:
             errand.note_abandoned(run)
 
+    def together(self) -> AbstractContextManager[None]:
+        """Hand what is submitted in a block over in one message."""
+        self._link.open()
+        return self._link.together()
+
     def _submit(self, item: WorkItem[R]) -> Future[R]:
         errand = current_errand.get()
         assert errand is not None, "scopes and errands are left together"
         self._link.open()
-        # What depends on it comes first: it has begun.
-        run = DaskRun(item, self._link, errand.parcel.home, errand.parcel.priority + 1)
+        # It goes before what has not begun: who waits for it has.
+        item, annotations = with_annotations(item, errand.parcel.priority + 1)
+        run = DaskRun(item, self._link, errand.parcel.home, annotations)
         self.admit(run)
         try:
             bring(run, item, self._link)
@@ -115,9 +124,8 @@ class WorkerLink(Link):
         super().__init__(execute, logger, note_abandoned)
         self._worker: Final = worker
         self._opening: Final = threading.Lock()
-        self._taken: Final = threading.Condition()
-        self._graphs_taken = 0
-        self._is_told = True
+        self._receipts: Final = Receipts()
+        self._gives_receipts = True
 
     def open(self) -> None:
         """Connect, unless that has been done; blocks."""
@@ -141,26 +149,19 @@ class WorkerLink(Link):
         # The scheduler tells there of each graph that it has taken.
         client.subscribe_topic(client.id, self._note_graph)
         import_sync()(worker.loop, worker.plugin_add, plugin=_closer(self, client), name=_PLACE)
-        self._attach(distributed, client, cast("_GatheringClient", client).gather)
+        fetch = cast("_GatheringClient", client).gather
+        self._attach(distributed, client, fetch, self._receipts)
 
     def settle(self) -> None:
         """Block until the scheduler knows all runs that have been submitted up to now."""
-        if self._client is None or not self._is_told:
-            return
-        self._outbox.flush()
-        graphs = self._outbox.graphs
-        with self._taken:
-            # It is not a documented event. Without it all goes well, but with more threads.
-            self._is_told = self._taken.wait_for(
-                lambda: self._graphs_taken >= graphs or self.is_lost(), _PATIENCE
-            )
+        if self._client is not None and self._gives_receipts:
+            # They are not documented. Without them all goes well, but with more threads.
+            self._gives_receipts = self._outbox.settle(_PATIENCE)
 
     def _note_graph(self, event: tuple[float, object]) -> None:
         match event:
             case (_, {"action": "update-graph"}):
-                with self._taken:
-                    self._graphs_taken += 1
-                    self._taken.notify_all()
+                self._receipts.note_taken()
 
     def close(self) -> None:
         """Use the client no longer: the worker ends."""

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from anabranch.futures import WorkItem
 from anabranch.futures.runner import AnyFunction, LogLevels, Shipment, unpicklable_error
+from anabranch.runners.dask._functions import PackedFunction
 from anabranch.runners.dask._home import Home
 from anabranch.runners.dask._native import import_dumps
 
@@ -36,17 +37,19 @@ class Parcel:
         topic: Where the attempts of the run are announced.
         run_id: The run's id.
         run_name: Its name.
-        function: Its function, pickled.
+        function: Its function, pickled; or under which name the scheduler has that.
         shipment: All the rest of it, pickled.
         home: Where it belongs.
         priority: Its priority, to go by for what it submits.
         first_attempt: The number of the attempt to begin with.
+        packed_function: The function itself, where the run is submitted.
     """
 
     __slots__ = (
         "first_attempt",
         "function",
         "home",
+        "packed_function",
         "priority",
         "run_id",
         "run_name",
@@ -59,11 +62,12 @@ class Parcel:
         topic: str,
         run_id: str,
         run_name: str,
-        function: bytes,
+        function: bytes | str,
         shipment: bytes | memoryview,
         home: Home,
         priority: float = 0,
         first_attempt: int = 1,
+        packed_function: PackedFunction | None = None,
     ) -> None:
         self.topic = topic
         self.run_id = run_id
@@ -73,6 +77,7 @@ class Parcel:
         self.home = home
         self.priority = priority
         self.first_attempt = first_attempt
+        self.packed_function = packed_function
 
     @property
     def size(self) -> int:
@@ -90,6 +95,7 @@ class Parcel:
             self.home,
             self.priority,
             number,
+            self.packed_function,
         )
 
     def __repr__(self) -> str:
@@ -116,7 +122,7 @@ def _unpack(
     topic: str,
     run_id: str,
     run_name: str,
-    function: bytes,
+    function: bytes | str,
     shipment: bytes | memoryview,
     home: tuple[str, str, int, int],
     priority: float,
@@ -134,7 +140,9 @@ class Packer:
     def __init__(self, topic: str) -> None:
         self._dumps = import_dumps()
         self._topic = topic
-        self._functions: WeakKeyDictionary[AnyFunction[object], bytes] = WeakKeyDictionary()
+        self._functions: WeakKeyDictionary[AnyFunction[object], PackedFunction] = (
+            WeakKeyDictionary()
+        )
 
     def __call__(
         self, item: WorkItem[R], shipment: Shipment, home: Home, priority: float
@@ -152,7 +160,7 @@ class Packer:
         """
         run = item.task_run
         try:
-            function = self._pickled_function(item.function)
+            function = self._packed_function(item.function)
             pickled = (pickle.dumps if shipment.is_simple() else self._dumps)(shipment)
         except Exception as error:  # Pickling runs foreign code, which may raise anything at all.
             failure = unpicklable_error(
@@ -165,17 +173,26 @@ class Packer:
                 error,
             )
         else:
-            return Parcel(self._topic, run.id, run.name, function, pickled, home, priority)
+            return Parcel(
+                self._topic,
+                run.id,
+                run.name,
+                function.reference,
+                pickled,
+                home,
+                priority,
+                packed_function=function,
+            )
         raise failure
 
-    def _pickled_function(self, function: AnyFunction[object]) -> bytes:
+    def _packed_function(self, function: AnyFunction[object]) -> PackedFunction:
         is_plain = _is_plain(function)
         if is_plain and (known := self._functions.get(function)) is not None:
             return known
-        pickled = self._dumps(function)
+        packed = PackedFunction(self._dumps(function))
         if is_plain:
-            self._functions[function] = pickled
-        return pickled
+            self._functions[function] = packed
+        return packed
 
 
 def _is_plain(function: object) -> bool:

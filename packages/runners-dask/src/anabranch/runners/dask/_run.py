@@ -37,6 +37,7 @@ from anabranch.futures.runner import (
     upstream_failure,
     when_ready,
 )
+from anabranch.runners.dask._annotations import NO_ANNOTATIONS, Annotations
 from anabranch.runners.dask._bare import bare
 from anabranch.runners.dask._outcomes import crashed, failure_of
 
@@ -90,6 +91,14 @@ class DaskRun(Future[R_co]):
     Its attempts are made on the worker, one after the other. If the worker is lost, the run is
     submitted anew with the attempts that are left, under another key. So what depends on a run that
     may be retried does not depend on its key before it has completed.
+
+    Args:
+        item: What is run.
+        connection: Where.
+        annotations: What Dask is told of it.
+
+    Attributes:
+        annotations: The same, for each time that the run is submitted.
     """
 
     __slots__ = (
@@ -104,7 +113,6 @@ class DaskRun(Future[R_co]):
         "_losses",
         "_native",
         "_parcel",
-        "_priority",
         "_reports",
         "_retry",
         "_slots",
@@ -113,18 +121,23 @@ class DaskRun(Future[R_co]):
         "_upstreams",
         "_value",
         "_worker",
+        "annotations",
     )
 
     def __init__(
-        self, item: WorkItem[R_co], connection: Link, home: Home, priority: float = 0
+        self,
+        item: WorkItem[R_co],
+        connection: Link,
+        home: Home,
+        annotations: Annotations = NO_ANNOTATIONS,
     ) -> None:
         loops: frozenset[int] = frozenset()
         for upstream in (*item.upstreams, *item.tolerated):
             loops |= upstream.needed_loops()
         super().__init__(item.task_run, loops=loops, listener=item.listener)
+        self.annotations: Final = annotations
         self._connection = connection
         self._home = home
-        self._priority = priority
         # Who is told of the runs below this one, if they are elsewhere.
         self._reports: ReportTaker | None = None
         self._is_async = item.is_async
@@ -175,18 +188,20 @@ class DaskRun(Future[R_co]):
             return
         try:
             packed = pack(item, lambda future: id(future) in natives)
-            parcel = connection.packer(item, packed.shipment, self._home, self._priority)
+            parcel = connection.packer(item, packed.shipment, self._home, self._priority())
         except Exception as error:  # Fetching, copying and pickling arguments runs foreign code.
             self.set_final(Failed(bare(error), message=describe(error)))
             return
         self._slots = {id(future): natives[id(future)] for future in packed.slots}
         if self.fail(upstream_failure(item)):  # One may have ended in between.
             return
-        if self._retry.retries:
+        if self._retry.retries or self._upstreams:
             self._parcel = parcel
         self._hand_over(parcel)
 
-    def _hand_over(self, parcel: Parcel) -> None:
+    def _hand_over(
+        self, parcel: Parcel, *, is_known: bool = False, goes_alone: bool = False
+    ) -> None:
         """Submit the run to Dask."""
         connection = self._connection
         slots = self._slots
@@ -196,7 +211,10 @@ class DaskRun(Future[R_co]):
             self._gates = [each for each in gates if each is not None]
             self._upstreams = tuple(self._own_upstreams())  # The values of others are on their way.
             self._value = None
-            self._native = connection.submit(self, parcel, [*slots.values(), *self._gates])
+            natives = [*slots.values(), *self._gates]
+            self._native = connection.submit(
+                self, parcel, natives, is_known=is_known, goes_alone=goes_alone
+            )
             self._loops = frozenset()  # All that it waits for is on Dask.
             self.settle()  # Its end may have been told before it was known by what key.
         except Exception as error:  # Dask raises all sorts of them when the scheduler is gone.
@@ -220,6 +238,11 @@ class DaskRun(Future[R_co]):
         if gate is None and native is not None:
             self._gate = gate = self._connection.gate(self, native)
         return gate
+
+    def _priority(self) -> float:
+        """Return the priority of the run, which is a function of the key in some annotations."""
+        priority = self.annotations.get("priority")
+        return priority if isinstance(priority, int | float) else 0
 
     # ------------------------------------------------------------------ runs below
 
@@ -320,7 +343,13 @@ class DaskRun(Future[R_co]):
         """Submit the run to Dask with the attempts that are left to it."""
         parcel = self._parcel
         if parcel is not None and not self.done():
-            self._hand_over(parcel.from_attempt(self._attempt + 1))
+            self._hand_over(parcel.from_attempt(self._attempt + 1), is_known=True)
+
+    def submit_alone(self, native: NativeFuture) -> None:
+        """Submit the run to Dask by itself: it was refused together with others."""
+        parcel = self._parcel
+        if native is self._native and parcel is not None and not self.done():
+            self._hand_over(parcel, is_known=True, goes_alone=True)
 
     # ------------------------------------------------------------------ ending
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, final
 
@@ -12,6 +12,7 @@ import anyio.to_thread
 
 from anabranch.futures import ConcurrencyType, Future, TaskRunner, WorkItem
 from anabranch.futures.runner import AnyFunction, LogLevels, current_scope
+from anabranch.runners.dask._annotations import with_annotations
 from anabranch.runners.dask._cluster import resolve_cluster_class
 from anabranch.runners.dask._connection import Connection, Settings
 from anabranch.runners.dask._home import Home
@@ -124,11 +125,16 @@ class DaskTaskRunner(TaskRunner):
         await anyio.to_thread.run_sync(connection.open)
         self._connection = connection
 
+    def together(self) -> AbstractContextManager[None]:
+        """Hand what is submitted in a block over in one message."""
+        return nullcontext() if self._connection is None else self._connection.together()
+
     def _submit(self, item: WorkItem[R]) -> Future[R]:
         connection = self._connection
         assert connection is not None, "dispatch() refuses work while the runner is not started"
+        item, annotations = with_annotations(item)
         home = Home(connection.topic, item.task_run.id, LogLevels.of_this_process())
-        run = DaskRun(item, connection, home)
+        run = DaskRun(item, connection, home, annotations)
         scope = current_scope.get()
         if scope is not None and scope.runner is self and scope.owner is not None:
             run.reports_to(scope.owner)

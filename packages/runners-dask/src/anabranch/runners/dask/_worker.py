@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from contextvars import Context
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeVar, cast, final
 
 import attrs
@@ -37,6 +36,7 @@ from anabranch.futures.runner import (
 from anabranch.runners.dask._bare import bare
 from anabranch.runners.dask._errand import Errand
 from anabranch.runners.dask._failure import RemoteFailure
+from anabranch.runners.dask._functions import load_function
 from anabranch.runners.dask._limiter import limit_on_worker
 from anabranch.runners.dask._native import import_dumps, import_sync
 from anabranch.runners.dask._nested import WorkerTaskRunner, runner_on
@@ -115,7 +115,7 @@ def _make_attempts(
     stop: Stop,
 ) -> object:
     try:
-        function = _load_function(parcel.function)
+        function = load_function(worker, parcel)
         shipment: Shipment = pickle.loads(parcel.shipment)
     # Unpickling runs foreign code, or finds it missing. Dask would end the worker for a
     # SystemExit or KeyboardInterrupt; a real Ctrl-C comes to no thread that executes runs.
@@ -268,8 +268,3 @@ def _run_of(parcel: Parcel) -> TaskRun:
 def _dumps_bare(error: object) -> bytes:
     assert isinstance(error, BaseException), "the value of a run stays as it is"
     return import_dumps()(bare(error))
-
-
-@lru_cache(maxsize=256)
-def _load_function(pickled: bytes) -> AnyFunction[object]:
-    return cast("AnyFunction[object]", pickle.loads(pickled))
