@@ -412,8 +412,8 @@ def _(subject: Subject) -> None:
 
     @flow(task_runner=subject.make())
     def body() -> list[int]:
-        first = elsewhere.submit(1)
-        return [first.result(), elsewhere.submit(lift(first)).result(), elsewhere(3)]
+        first = elsewhere.submit(1, 1)
+        return [first.result(), elsewhere.submit(lift(first), 1).result(), elsewhere(3, 1)]
 
     assert body() == [2, 3, 4]
 
