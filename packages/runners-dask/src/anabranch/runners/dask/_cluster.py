@@ -8,7 +8,7 @@ import importlib.util
 import logging
 import multiprocessing
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from functools import partial
 from typing import Final, Protocol, cast
 
@@ -21,7 +21,9 @@ from anabranch.runners.dask._native import (
     LocalCluster,
     LocalWorker,
     Nanny,
+    import_sync,
 )
+from anabranch.runners.dask._versions import Versions, versions_here
 
 _logger = logging.getLogger("anabranch.task_runner.dask")
 
@@ -198,11 +200,12 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def prepare_scheduler(client: Client, *, is_ours: bool) -> None:
-    """Get a scheduler ready for runs.
+def prepare_scheduler(client: Client, topic: str, *, is_ours: bool) -> Versions | None:
+    """Get a scheduler ready for runs, and return which versions it has, if it says so.
 
     Args:
         client: Whose scheduler it is.
+        topic: Under what to leave there which versions this process has.
         is_ours: Whether its cluster was made for this runner. Then it is told to give a task up
             when its worker dies: attempts are counted by the run's own policy, and once more is
             once too often.
@@ -210,8 +213,17 @@ def prepare_scheduler(client: Client, *, is_ours: bool) -> None:
     Raises:
         MissingDependencyError: The scheduler lacks this package, so that it can do no work.
     """
+    versions: Versions | None = None
+    has_dashboard = True
+
+    async def prepare() -> object:
+        return await client.run_on_scheduler(
+            _prepare, is_ours=is_ours, topic=topic, versions=dict(versions_here())
+        )
+
     try:
-        has_dashboard = client.run_on_scheduler(_prepare, is_ours=is_ours)
+        answer = import_sync()(client.loop, prepare)
+        has_dashboard, versions = cast("tuple[bool, Versions]", answer)
     except ImportError as error:
         raise MissingDependencyError(
             f"The Dask scheduler cannot import what tasks are sent in ({error}): install "
@@ -219,20 +231,34 @@ def prepare_scheduler(client: Client, *, is_ours: bool) -> None:
         ) from error
     except Exception as error:  # It may have been told to refuse foreign code.
         _logger.debug("The Dask scheduler could not be prepared: %s", describe(error))
-        has_dashboard = True
     # There is a link all the same, which leads nowhere.
     link = client.dashboard_link if has_dashboard else None
     if link:
         _logger.info("The Dask dashboard is available at %s", link)
+    return versions
 
 
 class _Scheduler(Protocol):
     allowed_failures: int
     services: Mapping[str, object]
+    task_metadata: MutableMapping[str, object]
 
 
-def _prepare(is_ours: bool, dask_scheduler: _Scheduler) -> bool:
+def _prepare(
+    is_ours: bool, topic: str, versions: Versions, dask_scheduler: _Scheduler
+) -> tuple[bool, Versions]:
     if is_ours:
         dask_scheduler.allowed_failures = 0
+    dask_scheduler.task_metadata[topic] = versions
     has_server = "dashboard" in dask_scheduler.services
-    return has_server and importlib.util.find_spec("bokeh") is not None
+    return has_server and importlib.util.find_spec("bokeh") is not None, versions_here()
+
+
+def works_in_threads(distributed: Distributed, cluster: object) -> bool | None:
+    """Return whether the workers of a cluster object are in this process; None if unknown."""
+    workers: object = getattr(cluster, "workers", None)
+    if isinstance(workers, Mapping) and workers:
+        return all(isinstance(worker, distributed.Worker) for worker in workers.values())
+    spec: object = getattr(cluster, "new_spec", None)  # Of workers that are yet to come.
+    made: object = spec.get("cls") if isinstance(spec, Mapping) else None
+    return issubclass(made, distributed.Worker) if isinstance(made, type) else None
