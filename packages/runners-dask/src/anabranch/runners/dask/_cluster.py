@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import importlib.util
 import logging
 import multiprocessing
 import socket
@@ -238,9 +237,13 @@ def prepare_scheduler(client: Client, topic: str, *, is_ours: bool) -> Versions 
     return versions
 
 
+class _WebApplication(Protocol):
+    applications: list[object]
+
+
 class _Scheduler(Protocol):
     allowed_failures: int
-    services: Mapping[str, object]
+    http_application: _WebApplication
     task_metadata: MutableMapping[str, object]
 
 
@@ -250,8 +253,8 @@ def _prepare(
     if is_ours:
         dask_scheduler.allowed_failures = 0
     dask_scheduler.task_metadata[topic] = versions
-    has_server = "dashboard" in dask_scheduler.services
-    return has_server and importlib.util.find_spec("bokeh") is not None, versions_here()
+    # Without bokeh, or told to have no dashboard, it serves its metrics there all the same.
+    return bool(dask_scheduler.http_application.applications), versions_here()
 
 
 def works_in_threads(distributed: Distributed, cluster: object) -> bool | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypeGuard, cast
 from uuid import uuid4
 
 from anabranch.futures import MissingDependencyError
@@ -84,9 +84,9 @@ def look_around(client: Client) -> Mapping[str, tuple[Versions, str]]:
         return {}
     answers = cast("Mapping[str, tuple[Versions, str] | Exception]", asked)
     good: dict[str, tuple[Versions, str]] = {}
-    lacking: dict[str, ImportError] = {}
+    lacking: dict[str, Exception] = {}
     for address, each in answers.items():
-        if isinstance(each, ImportError):
+        if _is_import_error(each):
             lacking[address] = each
         elif isinstance(each, Exception):
             _logger.debug("%s could not be asked what it has: %s", address, describe(each))
@@ -99,6 +99,14 @@ def look_around(client: Client) -> Mapping[str, tuple[Versions, str]]:
             'install "anabranch-runners-dask" where the scheduler and the workers run'
         ) from first
     return good
+
+
+def _is_import_error(answer: object) -> TypeGuard[Exception]:
+    # What does not survive pickling there arrives as an Exception that quotes it.
+    return isinstance(answer, ImportError) or (
+        isinstance(answer, Exception)
+        and str(answer).startswith(("ImportError(", "ModuleNotFoundError("))
+    )
 
 
 def warn_of_differences(
