@@ -89,9 +89,7 @@ def test_many_places_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     assert "here and not installed on" in warning
 
 
-def test_equal_versions_are_not_mentioned(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_equal_versions_are_not_mentioned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A cluster with the same packages is used without a word."""
     with (
         scheduler_process(tmp_path) as address,
