@@ -573,18 +573,49 @@ def test_dask_adds_nothing_to_what_runs_report(tmp_path: Path) -> None:
 
 
 def test_a_script_without_its_guard_is_told_so(tmp_path: Path) -> None:
-    """A script that worker processes cannot import without starting workers hears what it lacks."""
+    """A script that worker processes cannot import without starting workers hears what it lacks.
+
+    That is all that it hears, from the process that was started first.
+    """
     done = run_script(
         tmp_path,
         """
         from anabranch.runners.dask import DaskTaskRunner
 
-        with DaskTaskRunner(cluster_kwargs={"n_workers": 1, "dashboard_address": ":0"}) as runner:
+        with DaskTaskRunner(cluster_kwargs={"n_workers": 2, "dashboard_address": ":0"}) as runner:
             runner.submit(pow, 2, 3).result()
         """,
     )
-    assert done.returncode != 0
-    assert 'under `if __name__ == "__main__":`' in done.stderr
+    assert done.returncode == 1
+    assert done.stdout == ""
+    *frames, message = done.stderr.splitlines()
+    assert message.startswith("RuntimeError: This script makes a Dask cluster whose worker process")
+    assert 'under `if __name__ == "__main__":`' in message
+    assert done.stderr.count("Traceback") == 1
+    assert "distributed" not in done.stderr
+    assert len(frames) < 6
+
+
+def test_another_process_that_imports_an_unguarded_script_says_so(tmp_path: Path) -> None:
+    """Where no cluster waits for its workers, the process that imports the script is heard."""
+    done = run_script(
+        tmp_path,
+        """
+        import multiprocessing
+        from anabranch.runners.dask import DaskTaskRunner
+
+        if multiprocessing.parent_process() is None:
+            process = multiprocessing.get_context("spawn").Process(target=print)
+            process.start()
+            process.join()
+            print(process.exitcode)
+        else:
+            with DaskTaskRunner():
+                pass
+        """,
+    )
+    assert done.stdout == "1\n"
+    assert 'under `if __name__ == "__main__":`' in done.stderr.splitlines()[-1]
 
 
 def test_a_script_with_its_guard_runs_its_own_functions(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-import multiprocessing
 import socket
 from collections.abc import Mapping, MutableMapping
 from functools import partial
@@ -13,6 +12,7 @@ from typing import Final, Protocol, cast
 
 from anabranch.futures import MissingDependencyError
 from anabranch.futures.runner import AnyFunction, describe
+from anabranch.runners.dask._guard import explaining_unguarded_script
 from anabranch.runners.dask._native import (
     Client,
     Cluster,
@@ -82,19 +82,6 @@ def _import_path(path: str) -> object:
         ) from None
 
 
-def refuse_unguarded_script() -> None:
-    """Raise if this is a worker process that is only just importing the script of its parent.
-
-    Raises:
-        RuntimeError: It is; the message says what the script lacks.
-    """
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise RuntimeError(
-            "This script starts a DaskTaskRunner while a worker process of Dask imports it. Put "
-            'what it runs under `if __name__ == "__main__":`, so that importing it runs nothing'
-        )
-
-
 def open_cluster(
     distributed: Distributed,
     cluster_class: ClusterFactory | None,
@@ -108,13 +95,17 @@ def open_cluster(
         cluster_class: What makes it; None for Dask's own local one.
         cluster_kwargs: What it is called with.
         logger: Where to announce it.
+
+    Raises:
+        RuntimeError: The script lacks its guard.
     """
     factory = distributed.LocalCluster if cluster_class is None else cluster_class
     logger.info("Creating a new Dask cluster with `%s`", _path_of(factory))
     kwargs = dict(cluster_kwargs)
     if factory is distributed.LocalCluster:
         _choose_dashboard_port(kwargs)
-    cluster = cast("Cluster", factory(**kwargs))
+    with explaining_unguarded_script():
+        cluster = cast("Cluster", factory(**kwargs))
     if isinstance(cluster, distributed.LocalCluster):
         _wait_for_lost_workers(cluster)
     return cluster

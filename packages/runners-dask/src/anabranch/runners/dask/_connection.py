@@ -22,10 +22,10 @@ from anabranch.runners.dask._cluster import (
     close_cluster,
     open_cluster,
     prepare_scheduler,
-    refuse_unguarded_script,
     works_in_threads,
 )
 from anabranch.runners.dask._fetching import Fetcher
+from anabranch.runners.dask._guard import refuse_unguarded_script
 from anabranch.runners.dask._native import Client, NativeFuture, import_distributed
 from anabranch.runners.dask._outbox import Outbox
 from anabranch.runners.dask._parcel import Packer, Parcel
@@ -105,6 +105,8 @@ class Connection:
         settings = self._settings
         path = settings.performance_report_path
         with self._lock:  # Closing waits for it, should the wait for this be given up.
+            if settings.is_ours:
+                refuse_unguarded_script()
             distributed = import_distributed()
             report = None if path is None else report_file(path)
             client = self._connect(distributed)
@@ -175,7 +177,6 @@ class Connection:
 
     def _connect_to_new(self, distributed: Distributed) -> Client:
         settings = self._settings
-        refuse_unguarded_script()
         self._stack.enter_context(quiet_about_dead_workers())
         cluster = open_cluster(
             distributed, settings.cluster_class, settings.cluster_kwargs, self._logger

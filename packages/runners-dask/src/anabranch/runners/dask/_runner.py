@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from os import PathLike
-from typing import TYPE_CHECKING, Final, TypeVar, final
+from typing import TYPE_CHECKING, Final, Self, TypeVar, final
 
 import anyio
 import anyio.to_thread
@@ -14,6 +14,7 @@ import anyio.to_thread
 from anabranch.futures import Completed, ConcurrencyType, Future, TaskRunner, WorkItem
 from anabranch.futures.runner import AnyFunction, when_ready
 from anabranch.runners.dask._connection import Connection
+from anabranch.runners.dask._guard import UNGUARDED
 from anabranch.runners.dask._native import ExistingClient, ExistingCluster
 from anabranch.runners.dask._run import DaskRun, natives_in
 from anabranch.runners.dask._settings import make_settings
@@ -110,6 +111,16 @@ class DaskTaskRunner(TaskRunner):
     def __getstate__(self) -> object:
         # Objects of Dask's do not travel, and what they are connected to stays where it is.
         return self._given.as_address().as_arguments(), self._unavailable is None
+
+    def __enter__(self) -> Self:
+        """Start the runner; see `TaskRunner`."""
+        try:
+            return super().__enter__()
+        except RuntimeError as error:
+            if str(error) != UNGUARDED:
+                raise
+            # The message is all that there is to it, and a page of our own frames would hide it.
+            raise error.with_traceback(None) from None
 
     async def _start(self, exit_stack: AsyncExitStack) -> None:
         connection = Connection(self._given, self.logger, self.note_abandoned)

@@ -1,0 +1,76 @@
+"""Scripts without their guard: worker processes import them, and so begin them anew."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+#: What a script without its guard is told.
+UNGUARDED: Final = (
+    "This script makes a Dask cluster whose worker processes import the script, and that would "
+    'make another one. Put what it runs under `if __name__ == "__main__":`, so that importing it '
+    "runs nothing"
+)
+
+
+def refuse_unguarded_script() -> None:
+    """End this process if it is a worker that is only just importing the script of its parent.
+
+    Its parent says what is wrong. It cannot be told of it in another way: so early, a process has
+    nobody to answer, and all that Dask knows is that it has died.
+
+    Raises:
+        RuntimeError: It is, and its parent does not listen; the message says what the script lacks.
+    """
+    if not getattr(multiprocessing.current_process(), "_inheriting", False):
+        return
+    notices = list(_folder().glob(f"{_prefix()}*"))
+    if not notices:
+        raise RuntimeError(UNGUARDED)
+    for notice in notices:
+        notice.write_text("unguarded")
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # There may be none.
+            stream.flush()
+    os._exit(1)
+
+
+@contextmanager
+def explaining_unguarded_script() -> Generator[None]:
+    """Raise the one clear error if worker processes that are started here find no guard.
+
+    Raises:
+        RuntimeError: They did; the message says what the script lacks.
+    """
+    notice = _folder() / f"{_prefix()}-{uuid4().hex}"
+    try:
+        notice.touch(mode=0o600, exist_ok=False)
+    except OSError:  # The processes speak for themselves then.
+        yield
+        return
+    try:
+        yield
+    except Exception:
+        if notice.read_text():
+            raise RuntimeError(UNGUARDED) from None
+        raise
+    finally:
+        notice.unlink()
+
+
+def _folder() -> Path:
+    return Path(tempfile.gettempdir())
+
+
+def _prefix() -> str:
+    """Return the beginning of a name that a process and its children know, and nobody else."""
+    key = bytes(multiprocessing.current_process().authkey)
+    return f"anabranch-{hashlib.sha256(b'guard' + key).hexdigest()[:32]}"
