@@ -164,11 +164,11 @@ def test_what_is_closed_is_refused_at_the_start(cluster: distributed.LocalCluste
     """A client or a cluster that is closed is an error that says which it is."""
     with distributed.Client(cluster, set_as_default=False) as client:
         runner = DaskTaskRunner(client=client)
-    with pytest.raises(ConnectionError, match="Dask client given.*status is 'closed'.*is open"):
+    with pytest.raises(ConnectionError, match=r"Dask client given.*status is 'closed'.*is open"):
         runner.__enter__()
     with distributed.LocalCluster(**_LIGHT) as other:
         runner = DaskTaskRunner(cluster=other)
-    with pytest.raises(ConnectionError, match="Dask cluster given.*status is 'closed'.*is open"):
+    with pytest.raises(ConnectionError, match=r"Dask cluster given.*status is 'closed'.*is open"):
         runner.__enter__()
 
 
@@ -208,7 +208,7 @@ def test_the_class_of_the_workers_decides(
 def test_a_started_runner_knows_where_its_workers_are(
     cluster: distributed.LocalCluster, client: distributed.Client
 ) -> None:
-    """Workers that are threads of this process are found out at the start, however they are given."""
+    """Workers that are threads of this process are found out at the start, however given."""
     runners = [
         DaskTaskRunner(cluster.scheduler_address),
         DaskTaskRunner(cluster=cluster),
@@ -217,9 +217,10 @@ def test_a_started_runner_knows_where_its_workers_are(
         DaskTaskRunner(cluster_class=_make_light, cluster_kwargs={"n_workers": 0}),
     ]
     for runner in runners:
-        assert runner.concurrency_type is ConcurrencyType.PARALLEL
+        known = [runner.concurrency_type]
         with runner:
-            assert runner.concurrency_type is ConcurrencyType.CONCURRENT
+            known.append(runner.concurrency_type)
+        assert known == [ConcurrencyType.PARALLEL, ConcurrencyType.CONCURRENT]
     with distributed.LocalCluster(**_INPROC) as inproc:
         assert DaskTaskRunner(cluster=inproc).concurrency_type is ConcurrencyType.CONCURRENT
 

@@ -94,7 +94,7 @@ def test_a_missing_bokeh_is_named_at_the_start(
     runner = DaskTaskRunner(cluster=cluster, performance_report_path=tmp_path / "report.html")
     with pytest.raises(
         MissingDependencyError,
-        match=rf"needs bokeh.*{cluster.scheduler_address}.*pip install.*runners-dask\[diagnostics\]",
+        match=rf"needs bokeh.*{cluster.scheduler_address}.*pip install.*-dask\[diagnostics\]",
     ):
         runner.__enter__()
     assert not list(tmp_path.iterdir())

@@ -133,7 +133,7 @@ async def test_the_event_loop_goes_on_while_a_cluster_is_made_and_ended() -> Non
     class Cluster(distributed.LocalCluster):
         def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - whatever it takes
             meet("made")
-            super().__init__(**kwargs)
+            super().__init__(**kwargs)  # type: ignore[no-untyped-call]  # Dask's own.
 
         def close(self, timeout: float | None = None) -> Awaitable[None] | None:
             if "closed" not in seen:

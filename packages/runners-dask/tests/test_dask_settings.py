@@ -71,12 +71,12 @@ class ClientThere:
 @pytest.mark.parametrize(
     "existing",
     [{"cluster": ClusterThere()}, {"client": ClientThere()}],
-    ids=lambda each: [*each][0],
+    ids=" and ".join,
 )
 @pytest.mark.parametrize("name", ["cluster_class", "cluster_kwargs", "adapt_kwargs"])
 def test_an_object_excludes_settings_for_a_new_cluster(existing: dict[str, Any], name: str) -> None:
     """An existing cluster or client together with a setting for a new one is refused alike."""
-    value = make_cluster if name == "cluster_class" else {"n": 1}
+    value: Any = make_cluster if name == "cluster_class" else {"n": 1}
     (given,) = existing
     with pytest.raises(ValueError, match=rf"\({given}=\.\.\.\).*{name}.*or leave out {given}"):
         DaskTaskRunner(**existing, **{name: value})

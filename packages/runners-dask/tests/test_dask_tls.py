@@ -29,7 +29,9 @@ _LIGHT: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def security() -> Security:
-    return Security.temporary()
+    security = Security.temporary()
+    assert isinstance(security, Security)
+    return security
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +85,13 @@ def test_a_missing_certificate_is_named_at_once(cluster: distributed.LocalCluste
     """Without security, a tls:// address is an error that shows how to give it."""
     address = cluster.scheduler_address
     fix = r"client_kwargs=\{'security': distributed\.Security\(tls_ca_file="
-    for kwargs in ({}, {"security": None}, {"security": Security()}, {"security": {}}):
+    nothing: list[dict[str, object]] = [
+        {},
+        {"security": None},
+        {"security": {}},
+        {"security": Security()},
+    ]
+    for kwargs in nothing:
         runner = DaskTaskRunner(address, client_kwargs=kwargs)
         with pytest.raises(ConnectionError, match=f"{address} wants TLS, and no certif.*{fix}"):
             runner.__enter__()
@@ -91,7 +99,7 @@ def test_a_missing_certificate_is_named_at_once(cluster: distributed.LocalCluste
 
 
 def test_a_tcp_address_of_a_tls_cluster_is_given_up(cluster: distributed.LocalCluster) -> None:
-    """A scheduler that waits for TLS says nothing to others; the error says that this may be why."""
+    """A scheduler that waits for TLS says nothing; the error says that this may be why."""
     address = cluster.scheduler_address.replace("tls://", "tcp://")
     runner = DaskTaskRunner(address, client_kwargs={"timeout": 0.2})
     with pytest.raises(

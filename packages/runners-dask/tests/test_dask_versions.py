@@ -22,6 +22,10 @@ def increment(number: int) -> int:
     return number + 1
 
 
+def same(value: object) -> object:
+    return value
+
+
 class Stranger:
     """Cannot be unpacked."""
 
@@ -97,7 +101,7 @@ def test_equal_versions_are_not_mentioned(tmp_path: Path, caplog: pytest.LogCapt
         DaskTaskRunner(address) as runner,
     ):
         assert runner.submit(increment, 1).result() == 2
-        crashed = runner.submit(increment, Stranger()).wait()  # type: ignore[arg-type]  # As it says
+        crashed = runner.submit(same, Stranger()).wait()
     assert warnings_in(caplog) == []
     assert "installed as here: ModuleNotFoundError: No module named 'strange'" in str(crashed)
 
@@ -118,6 +122,18 @@ def test_a_worker_without_this_package_is_named_at_the_start(tmp_path: Path) -> 
         DaskTaskRunner(address).__enter__()
 
 
+def test_a_scheduler_without_this_package_is_refused(tmp_path: Path) -> None:
+    """A scheduler that cannot import what tasks are sent in is an error at once, with the fix."""
+    search = without_anabranch(tmp_path / "site")
+    with (
+        scheduler_process(tmp_path, search=search) as address,
+        pytest.raises(
+            MissingDependencyError, match=r"No module named 'anabranch'.*anabranch-runners-dask"
+        ),
+    ):
+        DaskTaskRunner(address).__enter__()
+
+
 def test_a_run_that_cannot_be_unpacked_names_other_versions_there(tmp_path: Path) -> None:
     """The message of a run that could not be unpacked says what its worker has in other versions.
 
@@ -129,7 +145,7 @@ def test_a_run_that_cannot_be_unpacked_names_other_versions_there(tmp_path: Path
         DaskTaskRunner(address) as runner,
         worker_process(address, tmp_path, search=search) as worker,
     ):
-        state = runner.submit(increment, Stranger()).wait()  # type: ignore[arg-type]  # As it says
+        state = runner.submit(same, Stranger()).wait()
     assert isinstance(state, Crashed)
     assert state.message is not None
     assert f"could not be unpacked on the Dask worker {worker}, where the same" in state.message

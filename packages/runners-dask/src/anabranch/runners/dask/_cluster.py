@@ -104,7 +104,10 @@ def open_cluster(
     kwargs = dict(cluster_kwargs)
     if factory is distributed.LocalCluster:
         _choose_dashboard_port(kwargs)
-    with explaining_unguarded_script():
+    starts_none = kwargs.get("n_workers") == 0 and kwargs.get("processes") is not False
+    with explaining_unguarded_script(
+        starts_none=factory is distributed.LocalCluster and starts_none
+    ):
         cluster = cast("Cluster", factory(**kwargs))
     if isinstance(cluster, distributed.LocalCluster):
         _wait_for_lost_workers(cluster)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import multiprocessing
 import os
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, cast
 from uuid import uuid4
 
 #: What a script without its guard is told.
@@ -44,8 +46,12 @@ def refuse_unguarded_script() -> None:
 
 
 @contextmanager
-def explaining_unguarded_script() -> Generator[None]:
+def explaining_unguarded_script(*, starts_none: bool) -> Generator[None]:
     """Raise the one clear error if worker processes that are started here find no guard.
+
+    Args:
+        starts_none: Whether the first worker process is started later, when nobody would see it
+            fail: the runs would wait for ever. Then one that does nothing is started at once.
 
     Raises:
         RuntimeError: They did; the message says what the script lacks.
@@ -57,6 +63,10 @@ def explaining_unguarded_script() -> Generator[None]:
         yield
         return
     try:
+        if starts_none:
+            _start_process()
+            if notice.read_text():
+                raise RuntimeError
         yield
     except Exception:
         if notice.read_text():
@@ -64,6 +74,29 @@ def explaining_unguarded_script() -> Generator[None]:
         raise
     finally:
         notice.unlink()
+
+
+def _start_process() -> None:
+    config = cast("_DaskConfig", importlib.import_module("dask.config"))
+    method = str(config.get("distributed.worker.multiprocessing-method"))
+    if method == "fork":  # It imports nothing.
+        return
+    context = cast("_Context", multiprocessing.get_context(method))
+    process = context.Process(target=nothing, daemon=True)
+    process.start()
+    process.join()
+
+
+def nothing() -> None:
+    """Do nothing, once the script has been imported."""
+
+
+class _Context(Protocol):
+    def Process(self, *, target: Callable[[], None], daemon: bool) -> BaseProcess: ...
+
+
+class _DaskConfig(Protocol):
+    def get(self, key: str) -> object: ...
 
 
 def _folder() -> Path:
