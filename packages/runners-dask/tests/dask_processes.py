@@ -31,7 +31,8 @@ def scheduler_process(folder: Path, *options: str, search: Path | None = None) -
         *options: More of its command line.
         search: A folder in which it looks first for what it imports.
     """
-    command = ["dask_scheduler", "--port", "0", "--host", "127.0.0.1", "--no-dashboard"]
+    ports = ["--port", "0", "--host", "127.0.0.1", "--no-dashboard", "--dashboard-address", ":0"]
+    command = ["dask_scheduler", *ports]
     file = ["--no-show", "--scheduler-file", str(folder / "scheduler.json")]
     with _process([*command, *file, *options], folder, search) as process:
         yield _read(process, r"Scheduler at: +(\w+://\S+)")

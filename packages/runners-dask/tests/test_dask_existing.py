@@ -209,26 +209,32 @@ def test_a_started_runner_knows_where_its_workers_are(
     cluster: distributed.LocalCluster, client: distributed.Client
 ) -> None:
     """Workers that are threads of this process are found out at the start, however given."""
-    runners = [
+    assert DaskTaskRunner(cluster=cluster).concurrency_type is ConcurrencyType.CONCURRENT
+    assert DaskTaskRunner(client=client).concurrency_type is ConcurrencyType.CONCURRENT
+    with distributed.Client(cluster.scheduler_address, set_as_default=False) as stranger:
+        _assert_found_out(DaskTaskRunner(client=stranger))
+    for runner in (
         DaskTaskRunner(cluster.scheduler_address),
-        DaskTaskRunner(cluster=cluster),
-        DaskTaskRunner(client=client),
         DaskTaskRunner(cluster_class=_make_light),
         DaskTaskRunner(cluster_class=_make_light, cluster_kwargs={"n_workers": 0}),
-    ]
-    for runner in runners:
-        known = [runner.concurrency_type]
-        with runner:
-            known.append(runner.concurrency_type)
-        assert known == [ConcurrencyType.PARALLEL, ConcurrencyType.CONCURRENT]
+    ):
+        _assert_found_out(runner)
     with distributed.LocalCluster(**_INPROC) as inproc:
         assert DaskTaskRunner(cluster=inproc).concurrency_type is ConcurrencyType.CONCURRENT
+
+
+def _assert_found_out(runner: DaskTaskRunner) -> None:
+    known = [runner.concurrency_type]
+    with runner:
+        known.append(runner.concurrency_type)
+    assert known == [ConcurrencyType.PARALLEL, ConcurrencyType.CONCURRENT]
 
 
 def test_a_cluster_of_processes_is_parallel() -> None:
     """Workers in processes of their own work in parallel, as every way to find out says."""
     kwargs: dict[str, Any] = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
     with distributed.LocalCluster(**kwargs) as cluster:
+        assert DaskTaskRunner(cluster=cluster).concurrency_type is ConcurrencyType.PARALLEL
         for runner in (DaskTaskRunner(cluster=cluster), DaskTaskRunner(cluster.scheduler_address)):
             with runner:
                 assert runner.concurrency_type is ConcurrencyType.PARALLEL

@@ -10,7 +10,7 @@ from typing import Any
 
 import distributed
 import pytest
-from dask_tasks import increment
+from dask_tasks import increment, until
 
 from anabranch.futures import MissingDependencyError
 from anabranch.runners.dask import DaskTaskRunner
@@ -29,7 +29,8 @@ _LIGHT: dict[str, Any] = {
 
 @pytest.fixture
 def cluster() -> Iterator[distributed.LocalCluster]:
-    with distributed.LocalCluster(**{**_LIGHT, "dashboard_address": None}) as cluster:
+    # Its dashboard would have it note what a report shows.
+    with distributed.LocalCluster(scheduler_kwargs={"dashboard": False}, **_LIGHT) as cluster:
         yield cluster
 
 
@@ -136,3 +137,27 @@ def test_a_report_that_fails_hides_no_error(
         fail()
     assert f"report could not be written to {folder / 'report.html'}: FileNotFound" in caplog.text
     assert made[0].status.name == "closed"
+
+
+def test_a_report_on_a_lost_scheduler_is_not_waited_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the scheduler is gone when the runner ends, a warning takes the report's place."""
+    cluster = distributed.LocalCluster(**_LIGHT)
+    kwargs: dict[str, Any] = {"timeout": "200ms"}
+    file = tmp_path / "report.html"
+    with DaskTaskRunner(
+        cluster.scheduler_address, client_kwargs=kwargs, performance_report_path=file
+    ) as runner:
+        assert runner.submit(increment, 1).result() == 2
+        cluster.close()
+        wait_until_lost(runner)
+    assert not file.exists()
+    assert "report could not be written" in caplog.text
+    assert "connection to the Dask scheduler is lost" in caplog.text
+
+
+def wait_until_lost(runner: DaskTaskRunner) -> None:
+    connection = runner._connection
+    assert connection is not None
+    until(connection.is_lost)

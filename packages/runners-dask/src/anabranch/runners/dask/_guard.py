@@ -65,15 +65,16 @@ def explaining_unguarded_script(*, starts_none: bool) -> Generator[None]:
     try:
         if starts_none:
             _start_process()
-            if notice.read_text():
+            if _is_told(notice):
                 raise RuntimeError
         yield
     except Exception:
-        if notice.read_text():
+        if _is_told(notice):
             raise RuntimeError(UNGUARDED) from None
         raise
     finally:
-        notice.unlink()
+        with suppress(OSError):
+            notice.unlink()
 
 
 def _start_process() -> None:
@@ -97,6 +98,13 @@ class _Context(Protocol):
 
 class _DaskConfig(Protocol):
     def get(self, key: str) -> object: ...
+
+
+def _is_told(notice: Path) -> bool:
+    try:
+        return bool(notice.read_text())
+    except OSError:  # Somebody tidies up there.
+        return False
 
 
 def _folder() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import re
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -77,7 +78,7 @@ def quiet_about_versions() -> Generator[None]:
     module = importlib.import_module("distributed.versions")
     category = cast("type[Warning]", module.VersionMismatchWarning)
     warnings.filterwarnings("ignore", message=_MISMATCH, category=category)
-    ours = warnings.filters[0]
+    ours = ("ignore", re.compile(_MISMATCH, re.IGNORECASE), category, None, 0)
     try:
         yield
     finally:

@@ -67,6 +67,8 @@ class Report:
     def write(self, *, in_a_hurry: bool) -> None:
         """Have the report drawn and write it; what goes wrong with that is logged, and no more."""
         try:
+            if self._client.status != "running":
+                raise ConnectionError("The connection to the Dask scheduler is lost")
             timeout = _HURRY if in_a_hurry else _PATIENCE
             page = self._sync(self._client.loop, self._draw, callback_timeout=timeout)
             self._file.write_text(cast("str", page), encoding="utf-8")

@@ -6,15 +6,16 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, cast, final
+from typing import cast, final
 
 import attrs
 
-from anabranch.runners.dask._cluster import ClusterFactory, resolve_cluster_class
-from anabranch.runners.dask._native import Client, ExistingClient, ExistingCluster
-
-#: What only this process can reach.
-IN_PROCESS: Final = "inproc://"
+from anabranch.runners.dask._cluster import (
+    ClusterFactory,
+    resolve_cluster_class,
+    works_in_threads,
+)
+from anabranch.runners.dask._native import Client, Distributed, ExistingClient, ExistingCluster
 
 
 @final
@@ -56,23 +57,16 @@ class Settings:
 
     def as_address(self) -> Settings:
         """Return settings for the same cluster by its address, if an object was given for it."""
-        cluster = self.cluster
-        if cluster is not None:
-            return attrs.evolve(
-                self,
-                address=cluster.scheduler_address,
-                client_kwargs={**security_of(cluster), **self.client_kwargs},
-                cluster=None,
-            )
-        client = self.given_client
-        if client is not None:
-            return attrs.evolve(
-                self,
-                address=address_of(client),
-                client_kwargs=security_of(client),
-                client=None,
-            )
-        return self
+        given = self.cluster or self.client
+        if given is None:
+            return self
+        return attrs.evolve(
+            self,
+            address=self._address(),
+            client_kwargs={**security_of(given), **self.client_kwargs},
+            cluster=None,
+            client=None,
+        )
 
     def mean_threads(self) -> bool:
         """Whether the workers are threads of this process, as far as the settings tell."""
@@ -81,13 +75,26 @@ class Settings:
             if isinstance(worker_class, type):
                 return not issubclass(worker_class, _nannies())
             return self.cluster_kwargs.get("processes") is False
-        target = self.as_address().address
-        return target is not None and target.startswith(IN_PROCESS)
+        client = self.given_client
+        cluster = self.cluster if client is None else getattr(client, "cluster", None)
+        distributed = sys.modules.get("distributed")
+        if cluster is not None and distributed is not None:
+            known = works_in_threads(cast("Distributed", distributed), cluster)
+            if known is not None:
+                return known
+        # Only this process can reach it there.
+        return str(self._address()).startswith("inproc://")
+
+    def _address(self) -> str | None:
+        client = self.given_client
+        if client is not None:
+            return address_of(client)
+        return self.address if self.cluster is None else self.cluster.scheduler_address
 
 
 def make_settings(
-    address: object,
-    cluster_class: object,
+    address: str | None,
+    cluster_class: str | ClusterFactory | None,
     cluster_kwargs: Mapping[str, object] | None,
     adapt_kwargs: Mapping[str, object] | None,
     client_kwargs: Mapping[str, object] | None,
@@ -124,7 +131,7 @@ def make_settings(
     if client is not None:
         _refuse_bad_client(client, client_kwargs)
     return Settings(
-        cast("str | None", address),
+        address,
         resolve_cluster_class(cluster_class),
         dict(cluster_kwargs or {}),
         dict(adapt_kwargs or {}),
