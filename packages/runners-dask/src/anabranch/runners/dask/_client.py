@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import socket
+import ssl
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol, cast, final
@@ -74,15 +75,15 @@ def connected_client(
 
 def _remedy(address: str, error: OSError) -> str:
     start = "tart one with `dask scheduler`, or leave out `address` to have a local cluster made"
-    if isinstance(error, _MuteError):
-        return (
-            "Something listens there and says nothing. If that is a scheduler which wants TLS, "
-            f"{_TLS}. Else s{start}"
-        )
     if address.startswith("tls://"):
         return (
             "If it does not want TLS, give its tcp:// address; if it does, check its certificate "
             f"and the one in client_kwargs={{'security': ...}} ({describe(_root(error))}). S{start}"
+        )
+    if isinstance(error, _MuteError):
+        return (
+            "Something listens there and says nothing. If that is a scheduler which wants TLS, "
+            f"{_TLS}. Else s{start}"
         )
     return f"S{start}"
 
@@ -129,8 +130,12 @@ class _DaskUtils(Protocol):
     parse_timedelta: Callable[[object], float]
 
 
+class _Security(Protocol):
+    def get_connection_args(self, role: str) -> Mapping[str, ssl.SSLContext | None]: ...
+
+
 class _SecurityModule(Protocol):
-    Security: AnyFunction[object]
+    Security: AnyFunction[_Security]
 
 
 class _Comm(Protocol):
@@ -160,11 +165,18 @@ def _refuse_bad(address: str, timeout: float, client_kwargs: Mapping[str, object
     registry = cast("_Registry", importlib.import_module("distributed.comm.registry"))
     scheme, _ = comm.parse_address(address)
     registry.get_backend(scheme)
-    if scheme == "tls" and not _has_certificate(client_kwargs.get("security")):
-        raise _NoCertificateError(
-            f"The Dask scheduler at {address} wants TLS, and no certificate is given for it: {_TLS}"
-        )
-    if scheme != "tcp":
+    context: ssl.SSLContext | None = None
+    if scheme == "tls":
+        security = _security(client_kwargs.get("security"))
+        if security is None:
+            return  # It is made later.
+        context = security.get_connection_args("client").get("ssl_context")
+        if context is None:
+            raise _NoCertificateError(
+                f"The Dask scheduler at {address} wants TLS, and no certificate is given for it: "
+                f"{_TLS}"
+            )
+    elif scheme != "tcp":
         return
     try:
         connection = socket.create_connection(comm.get_address_host_port(address), timeout)
@@ -172,23 +184,24 @@ def _refuse_bad(address: str, timeout: float, client_kwargs: Mapping[str, object
         return  # It may be about to start: the client keeps trying.
     with connection:
         try:
-            connection.recv(1)
+            if context is None:
+                connection.recv(1)
+            else:
+                with context.wrap_socket(connection) as encrypted:
+                    encrypted.recv(1)
         except TimeoutError as error:
             raise _MuteError from error
 
 
-def _has_certificate(security: object) -> bool:
-    """Whether there is something to speak TLS with, in the argument or in Dask's configuration."""
+def _security(security: object) -> _Security | None:
+    """Return what Dask makes of the argument; None if it depends on where the client connects."""
     config = cast("_DaskConfig", importlib.import_module("dask.config"))
     make = cast("_SecurityModule", importlib.import_module("distributed.security")).Security
     if isinstance(security, Mapping):
-        security = make(**security)
-    elif not security:
-        if config.get("distributed.client.security-loader"):
-            return True  # It may bring it.
-        security = make()
-    arguments = getattr(security, "get_connection_args", None)
-    return arguments is None or bool(arguments("client").get("ssl_context"))
+        return make(**security)
+    if security is True or (not security and config.get("distributed.client.security-loader")):
+        return None
+    return cast("_Security", security) if security else make()
 
 
 @contextmanager
