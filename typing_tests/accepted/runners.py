@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TypeVar, assert_type
+
+from distributed import Client, LocalCluster
+from distributed.security import Security
 
 from anabranch.flows import task
 from anabranch.futures import (
@@ -92,6 +96,16 @@ def settings() -> None:
     assert_type(EagerTaskRunner().duplicate(), EagerTaskRunner)
     made: list[Callable[[], TaskRunner]] = [EagerTaskRunner]
     assert_type(made[0](), TaskRunner)
+
+
+def existing(cluster: LocalCluster, client: Client) -> None:
+    """A runner on Dask takes objects of Dask for what is there already, and the path of a file."""
+    assert_type(DaskTaskRunner(cluster=cluster), DaskTaskRunner)
+    assert_type(DaskTaskRunner(client=client), DaskTaskRunner)
+    assert_type(DaskTaskRunner(performance_report_path="report.html"), DaskTaskRunner)
+    assert_type(DaskTaskRunner(performance_report_path=Path("report.html")), DaskTaskRunner)
+    security = Security(require_encryption=True)
+    assert_type(DaskTaskRunner("tls://there:1", client_kwargs={"security": security}).name, str)
 
 
 def items() -> None:

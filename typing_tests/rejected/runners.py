@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from distributed import Client, LocalCluster
+
 from anabranch.futures import (
     Backend,
     Clock,
@@ -101,6 +103,26 @@ DaskOptions(workers=1)
 DaskOptions(retries=0.5)
 # mypy says: Incompatible types (expression has type "float", TypedDict item "retries" has type "int")  [typeddict-item]
 # pyright says: Argument of type "float" cannot be assigned to parameter "retries" of type "int" in function "__init__"  [reportArgumentType]
+DaskTaskRunner(cluster="somewhere:8786")
+# mypy says: Argument "cluster" to "DaskTaskRunner" has incompatible type "str"; expected "ExistingCluster | None"  [arg-type]
+# pyright says: Argument of type "Literal['somewhere:8786']" cannot be assigned to parameter "cluster" of type "ExistingCluster | None" in function "__init__"  [reportArgumentType]
+DaskTaskRunner(client="somewhere:8786")
+# mypy says: Argument "client" to "DaskTaskRunner" has incompatible type "str"; expected "ExistingClient | None"  [arg-type]
+# pyright says: Argument of type "Literal['somewhere:8786']" cannot be assigned to parameter "client" of type "ExistingClient | None" in function "__init__"  [reportArgumentType]
+DaskTaskRunner(performance_report_path=1)
+# mypy says: Argument "performance_report_path" to "DaskTaskRunner" has incompatible type "int"; expected "str | PathLike[str] | None"  [arg-type]
+# pyright says: Argument of type "Literal[1]" cannot be assigned to parameter "performance_report_path" of type "str | PathLike[str] | None" in function "__init__"  [reportArgumentType]
+
+
+def confuse(cluster: LocalCluster, client: Client) -> None:
+    DaskTaskRunner(cluster=client)
+    # mypy says: Argument "cluster" to "DaskTaskRunner" has incompatible type "Client"; expected "ExistingCluster | None"  [arg-type]
+    # pyright says: Argument of type "Client" cannot be assigned to parameter "cluster" of type "ExistingCluster | None" in function "__init__"  [reportArgumentType]
+    DaskTaskRunner(client=cluster)
+    # mypy says: Argument "client" to "DaskTaskRunner" has incompatible type "LocalCluster"; expected "ExistingClient | None"  [arg-type]
+    # pyright says: Argument of type "LocalCluster" cannot be assigned to parameter "client" of type "ExistingClient | None" in function "__init__"  [reportArgumentType]
+
+
 RayTaskRunner(1)
 # mypy says: Argument 1 to "RayTaskRunner" has incompatible type "int"; expected "str | None"  [arg-type]
 # pyright says: Argument of type "Literal[1]" cannot be assigned to parameter "address" of type "str | None" in function "__init__"  [reportArgumentType]

@@ -27,7 +27,6 @@ from anabranch.futures import (
     Crashed,
     Failed,
     Future,
-    MissingDependencyError,
     ResultUnavailableError,
     RunCrashedError,
     UpstreamFailed,
@@ -88,13 +87,12 @@ def run_script(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def start_scheduler(file: Path, **environment: str) -> subprocess.Popen[str]:
+def start_scheduler(file: Path) -> subprocess.Popen[str]:
     """Start a scheduler in a process of its own."""
     options = ["--port", "0", "--host", "127.0.0.1", "--no-dashboard", "--no-show"]
     module = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
     return subprocess.Popen(
         [*module, *options, "--scheduler-file", str(file)],
-        env={**os.environ, **environment},
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -127,26 +125,19 @@ def test_the_default_cluster_is_announced(caplog: pytest.LogCaptureFixture) -> N
 def test_the_dashboard_is_announced_if_there_is_one(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The link to the dashboard is logged only where bokeh, which draws it, is installed."""
+    """The link to the dashboard is logged only where there is one, which takes bokeh."""
     caplog.set_level(logging.INFO, logger="anabranch")
+    announced = "The Dask dashboard is available at http://127.0.0.1:"
     with DaskTaskRunner(cluster_kwargs=_LIGHT):
-        pass
-    has_bokeh = _is_installed("bokeh")
-    assert ("The Dask dashboard is available at http://" in caplog.text) is has_bokeh
-    caplog.clear()
-    finds = "anabranch.runners.dask._cluster.importlib.util.find_spec"
-    monkeypatch.setattr(finds, lambda name: None if has_bokeh else name)
+        assert announced in caplog.text
+    for kwargs in ({"dashboard_address": None}, {"scheduler_kwargs": {"dashboard": False}}):
+        caplog.clear()
+        with DaskTaskRunner(cluster_kwargs={**_LIGHT, **kwargs}):
+            assert announced not in caplog.text
+    # As if bokeh were not installed.
+    monkeypatch.setitem(sys.modules, "distributed.dashboard.scheduler", None)
     with DaskTaskRunner(cluster_kwargs=_LIGHT):
-        pass
-    assert ("The Dask dashboard is available at http://" in caplog.text) is not has_bokeh
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        __import__(name)
-    except ImportError:
-        return False
-    return True
+        assert announced not in caplog.text
 
 
 def test_a_dashboard_port_that_is_taken_does_no_harm() -> None:
@@ -219,28 +210,6 @@ def test_an_address_that_is_none_is_refused(address: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         DaskTaskRunner(address).__enter__()
     gc.collect()  # A client that was not closed would say so.
-
-
-def test_a_scheduler_without_this_package_is_refused(tmp_path: Path) -> None:
-    """A scheduler that cannot import what tasks are sent in is an error at once, with the fix."""
-    # Python imports this by itself; it stands in for an environment without the package.
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys\n"
-        "class Blocker:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'anabranch': raise ModuleNotFoundError(f'No module named {name!r}')\n"
-        "sys.meta_path.insert(0, Blocker())\n"
-    )
-    scheduler = start_scheduler(tmp_path / "scheduler.json", PYTHONPATH=str(tmp_path))
-    try:
-        address = address_of(scheduler)
-        with pytest.raises(
-            MissingDependencyError, match=r"No module named 'anabranch'.*anabranch-runners-dask"
-        ):
-            DaskTaskRunner(address).__enter__()
-    finally:
-        scheduler.terminate()
-        scheduler.communicate()
 
 
 # ---------------------------------------------------------------------------- losses
@@ -579,18 +548,57 @@ def test_dask_adds_nothing_to_what_runs_report(tmp_path: Path) -> None:
     assert done.stdout == "['Failed', 'Failed', 'UpstreamFailed', 'UpstreamFailed', 'Crashed']\n"
 
 
-def test_a_script_without_its_guard_is_told_so(tmp_path: Path) -> None:
-    """A script that worker processes cannot import without starting workers hears what it lacks."""
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        'cluster_kwargs={"n_workers": 2}',
+        'cluster_kwargs={"n_workers": 0}, adapt_kwargs={"maximum": 1}',
+    ],
+    ids=["workers at once", "workers later"],
+)
+def test_a_script_without_its_guard_is_told_so(tmp_path: Path, kwargs: str) -> None:
+    """A script that worker processes cannot import without starting workers hears what it lacks.
+
+    That is all that it hears, from the process that was started first.
+    """
     done = run_script(
         tmp_path,
-        """
+        f"""
         from anabranch.runners.dask import DaskTaskRunner
 
-        with DaskTaskRunner(cluster_kwargs={"n_workers": 1, "dashboard_address": ":0"}) as runner:
+        with DaskTaskRunner({kwargs}) as runner:
             runner.submit(pow, 2, 3).result()
         """,
     )
-    assert done.returncode != 0
+    assert done.returncode == 1
+    assert done.stdout == ""
+    *frames, message = done.stderr.splitlines()
+    assert message.startswith("RuntimeError: This script makes a Dask cluster whose worker process")
+    assert 'under `if __name__ == "__main__":`' in message
+    assert done.stderr.count("Traceback") == 1
+    assert "distributed" not in done.stderr
+    assert len(frames) < 6
+
+
+def test_another_process_that_imports_an_unguarded_script_says_so(tmp_path: Path) -> None:
+    """Where no cluster waits for its workers, the process that imports the script is heard."""
+    done = run_script(
+        tmp_path,
+        """
+        import multiprocessing
+        from anabranch.runners.dask import DaskTaskRunner
+
+        if multiprocessing.current_process().name == "MainProcess":
+            process = multiprocessing.get_context("spawn").Process(target=print)
+            process.start()
+            process.join()
+            print(process.exitcode)
+        else:
+            with DaskTaskRunner():
+                pass
+        """,
+    )
+    assert done.stdout == "1\n"
     assert 'under `if __name__ == "__main__":`' in done.stderr
 
 

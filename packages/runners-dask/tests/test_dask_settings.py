@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import distributed
@@ -49,6 +50,94 @@ def test_an_address_excludes_settings_for_a_new_cluster(settings: dict[str, Any]
     with pytest.raises(ValueError, match=rf"address='somewhere:1'.*{name}.*[Ll]eave out") as info:
         DaskTaskRunner("somewhere:1", **settings)
     assert "leave out address" in str(info.value)
+
+
+class ClusterThere:
+    """Stands in for a cluster object; not connected to here."""
+
+    scheduler_address = "tcp://somewhere:1"
+
+
+class ClientThere:
+    """Stands in for a client; not used here."""
+
+    asynchronous = False
+    scheduler = ClusterThere()
+
+    def submit(self, *args: object) -> object:
+        raise NotImplementedError(args)
+
+
+@pytest.mark.parametrize(
+    "existing",
+    [{"cluster": ClusterThere()}, {"client": ClientThere()}],
+    ids=" and ".join,
+)
+@pytest.mark.parametrize("name", ["cluster_class", "cluster_kwargs", "adapt_kwargs"])
+def test_an_object_excludes_settings_for_a_new_cluster(existing: dict[str, Any], name: str) -> None:
+    """An existing cluster or client together with a setting for a new one is refused alike."""
+    value: Any = make_cluster if name == "cluster_class" else {"n": 1}
+    (given,) = existing
+    with pytest.raises(ValueError, match=rf"\({given}=\.\.\.\).*{name}.*or leave out {given}"):
+        DaskTaskRunner(**existing, **{name: value})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"address": "somewhere:1", "cluster": ClusterThere()},
+        {"address": "somewhere:1", "client": ClientThere()},
+        {"cluster": ClusterThere(), "client": ClientThere()},
+    ],
+    ids=" and ".join,
+)
+def test_one_thing_says_which_cluster_to_use(settings: dict[str, Any]) -> None:
+    """An address, a cluster and a client exclude one another."""
+    names = " and ".join(settings)
+    with pytest.raises(ValueError, match=rf"each of {names} says.*Give one of them"):
+        DaskTaskRunner(**settings)
+
+
+def test_a_client_excludes_arguments_for_one() -> None:
+    """Arguments for a client make no sense beside one."""
+    with pytest.raises(ValueError, match=r"client_kwargs.*the client is there.*Leave out"):
+        DaskTaskRunner(client=ClientThere(), client_kwargs={"name": "me"})
+
+
+def test_an_object_that_is_none_is_refused() -> None:
+    """What is no cluster or client is refused, naming the argument that it may be meant for."""
+    nonsense: Any = "somewhere:1"
+    with pytest.raises(TypeError, match=r"cluster must be.*not 'somewhere:1'.*address=\.\.\."):
+        DaskTaskRunner(cluster=nonsense)
+    with pytest.raises(TypeError, match=r"client must be.*not 'somewhere:1'.*address=\.\.\."):
+        DaskTaskRunner(client=nonsense)
+    swapped: Any = ClusterThere()
+    with pytest.raises(TypeError, match=r"client must be.*cluster=\.\.\."):
+        DaskTaskRunner(client=swapped)
+
+
+@pytest.mark.parametrize("nonsense", [7, "", b"report.html"])
+def test_a_report_needs_the_path_of_a_file(nonsense: Any) -> None:  # noqa: ANN401 - as it says
+    """What is no path is refused at once."""
+    with pytest.raises(TypeError, match=r"performance_report_path must be.*'report\.html'; not"):
+        DaskTaskRunner(performance_report_path=nonsense)
+
+
+def test_a_path_is_the_same_however_it_is_given() -> None:
+    """Runners with the same path are equal, be it a string or a path object."""
+    runner = DaskTaskRunner(performance_report_path=Path("there", "report.html"))
+    assert runner == DaskTaskRunner(performance_report_path=str(Path("there", "report.html")))
+    assert runner != DaskTaskRunner()
+    assert pickle.loads(pickle.dumps(runner)) == runner
+
+
+def test_the_report_is_the_sixth_setting() -> None:
+    """The settings keep their order, and objects are named."""
+    runner = DaskTaskRunner(None, None, None, None, None, "report.html")
+    assert runner == DaskTaskRunner(performance_report_path="report.html")
+    positional: Any = (None, None, None, None, None, None, ClusterThere())
+    with pytest.raises(TypeError, match="positional arguments"):
+        DaskTaskRunner(*positional)
 
 
 def test_an_address_may_come_with_empty_settings() -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import importlib.util
 import logging
-import multiprocessing
 import socket
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from functools import partial
 from typing import Final, Protocol, cast
 
 from anabranch.futures import MissingDependencyError
 from anabranch.futures.runner import AnyFunction, describe
+from anabranch.runners.dask._guard import explaining_unguarded_script
 from anabranch.runners.dask._native import (
     Client,
     Cluster,
@@ -21,7 +22,9 @@ from anabranch.runners.dask._native import (
     LocalCluster,
     LocalWorker,
     Nanny,
+    import_sync,
 )
+from anabranch.runners.dask._versions import Versions, versions_here
 
 _logger = logging.getLogger("anabranch.task_runner.dask")
 
@@ -81,19 +84,6 @@ def _import_path(path: str) -> object:
         ) from None
 
 
-def refuse_unguarded_script() -> None:
-    """Raise if this is a worker process that is only just importing the script of its parent.
-
-    Raises:
-        RuntimeError: It is; the message says what the script lacks.
-    """
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise RuntimeError(
-            "This script starts a DaskTaskRunner while a worker process of Dask imports it. Put "
-            'what it runs under `if __name__ == "__main__":`, so that importing it runs nothing'
-        )
-
-
 def open_cluster(
     distributed: Distributed,
     cluster_class: ClusterFactory | None,
@@ -107,13 +97,20 @@ def open_cluster(
         cluster_class: What makes it; None for Dask's own local one.
         cluster_kwargs: What it is called with.
         logger: Where to announce it.
+
+    Raises:
+        RuntimeError: The script lacks its guard.
     """
     factory = distributed.LocalCluster if cluster_class is None else cluster_class
     logger.info("Creating a new Dask cluster with `%s`", _path_of(factory))
     kwargs = dict(cluster_kwargs)
     if factory is distributed.LocalCluster:
         _choose_dashboard_port(kwargs)
-    cluster = cast("Cluster", factory(**kwargs))
+    starts_none = kwargs.get("n_workers") == 0 and kwargs.get("processes") is not False
+    with explaining_unguarded_script(
+        starts_none=factory is distributed.LocalCluster and starts_none
+    ):
+        cluster = cast("Cluster", factory(**kwargs))
     if isinstance(cluster, distributed.LocalCluster):
         _wait_for_lost_workers(cluster)
     return cluster
@@ -198,11 +195,12 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def prepare_scheduler(client: Client, *, is_ours: bool) -> None:
-    """Get a scheduler ready for runs.
+def prepare_scheduler(client: Client, topic: str, *, is_ours: bool) -> Versions | None:
+    """Get a scheduler ready for runs, and return which versions it has, if it says so.
 
     Args:
         client: Whose scheduler it is.
+        topic: Under what to leave there which versions this process has.
         is_ours: Whether its cluster was made for this runner. Then it is told to give a task up
             when its worker dies: attempts are counted by the run's own policy, and once more is
             once too often.
@@ -210,8 +208,17 @@ def prepare_scheduler(client: Client, *, is_ours: bool) -> None:
     Raises:
         MissingDependencyError: The scheduler lacks this package, so that it can do no work.
     """
+    versions: Versions | None = None
+    has_dashboard = True
+
+    async def prepare() -> object:
+        return await client.run_on_scheduler(
+            _prepare, is_ours=is_ours, topic=topic, versions=dict(versions_here())
+        )
+
     try:
-        has_dashboard = client.run_on_scheduler(_prepare, is_ours=is_ours)
+        answer = import_sync()(client.loop, prepare)
+        has_dashboard, versions = cast("tuple[bool, Versions]", answer)
     except ImportError as error:
         raise MissingDependencyError(
             f"The Dask scheduler cannot import what tasks are sent in ({error}): install "
@@ -219,20 +226,49 @@ def prepare_scheduler(client: Client, *, is_ours: bool) -> None:
         ) from error
     except Exception as error:  # It may have been told to refuse foreign code.
         _logger.debug("The Dask scheduler could not be prepared: %s", describe(error))
-        has_dashboard = True
     # There is a link all the same, which leads nowhere.
     link = client.dashboard_link if has_dashboard else None
     if link:
         _logger.info("The Dask dashboard is available at %s", link)
+    return versions
+
+
+class _WebApplication(Protocol):
+    applications: list[object]
+
+
+class _Topic(Protocol):
+    events: deque[object]
+
+
+class _Broker(Protocol):
+    _topics: Mapping[str, _Topic]
 
 
 class _Scheduler(Protocol):
     allowed_failures: int
-    services: Mapping[str, object]
+    http_application: _WebApplication
+    task_metadata: MutableMapping[str, object]
+    _broker: _Broker
 
 
-def _prepare(is_ours: bool, dask_scheduler: _Scheduler) -> bool:
+def _prepare(
+    is_ours: bool, topic: str, versions: Versions, dask_scheduler: _Scheduler
+) -> tuple[bool, Versions]:
     if is_ours:
         dask_scheduler.allowed_failures = 0
-    has_server = "dashboard" in dask_scheduler.services
-    return has_server and importlib.util.find_spec("bokeh") is not None
+    dask_scheduler.task_metadata[topic] = {"versions": versions}
+    with suppress(AttributeError):  # It keeps many events for those who come later: nobody does.
+        dask_scheduler._broker._topics[topic].events = deque(maxlen=1)
+    # Without bokeh, or told to have no dashboard, it serves its metrics there all the same.
+    return bool(dask_scheduler.http_application.applications), versions_here()
+
+
+def works_in_threads(distributed: Distributed, cluster: object) -> bool | None:
+    """Return whether the workers of a cluster object are in this process; None if unknown."""
+    workers: object = getattr(cluster, "workers", None)
+    if isinstance(workers, Mapping) and workers:
+        return all(isinstance(worker, distributed.Worker) for worker in workers.values())
+    spec: object = getattr(cluster, "new_spec", None)  # Of workers that are yet to come.
+    made: object = spec.get("cls") if isinstance(spec, Mapping) else None
+    return issubclass(made, distributed.Worker) if isinstance(made, type) else None

@@ -61,7 +61,7 @@ class FunctionStore:
                 continue
             if (place, reference) not in self._shipped:
                 await self._client.scheduler.set_metadata(
-                    keys=[place, reference], value=packed.pickled
+                    keys=[place, "functions", reference], value=packed.pickled
                 )
                 self._shipped.add((place, reference))
 
@@ -94,7 +94,8 @@ def load_function(worker: Worker, parcel: Parcel) -> AnyFunction[object]:
 
 def _fetch(worker: Worker, parcel: Parcel, reference: str) -> bytes:
     get = worker.scheduler.get_metadata
-    pickled = import_sync()(worker.loop, get, keys=[parcel.home.topic, reference], default=None)
+    path = [parcel.home.topic, "functions", reference]
+    pickled = import_sync()(worker.loop, get, keys=path, default=None)
     if pickled is None:
         raise LookupError("the scheduler does not have its function any more; was it restarted?")
     return cast("bytes", pickled)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from anabranch.runners.dask._outbox import Execute
     from anabranch.runners.dask._receipts import Receipts
     from anabranch.runners.dask._run import DaskRun
+    from anabranch.runners.dask._topic import Topic
 
 #: How long the helper is waited for in the end: nobody wants what it is at any more. In seconds.
 _PATIENCE: Final = 1.0
@@ -60,6 +61,7 @@ class Link:
         self._execute: Final = execute
         self._logger: Final = logger
         self._client: Client | None = None
+        self._has_runs_below = False
         self._runs: Final[WeakValueDictionary[str, DaskRun[object]]] = WeakValueDictionary()
         self.note_abandoned: Final = note_abandoned
         self.helper: Final = SerialThread("anabranch-dask-helper")
@@ -70,13 +72,13 @@ class Link:
         self,
         distributed: Distributed,
         client: Client,
+        topic: Topic,
         fetch: Callable[[NativeFuture], object],
         receipts: Receipts | None = None,
     ) -> None:
         """Begin to use a client; `_detach` is the end of that."""
-        self.topic = f"anabranch-{client.id}"
+        self.topic = topic.name
         settle_here(self.topic)
-        client.subscribe_topic(self.topic, self._note_event)
         self.packer = Packer(self.topic)
         self._outbox = Outbox(distributed, client, self._completions, self._execute, receipts)
         self._canceller = Canceller(distributed, client, self._outbox, self._logger)
@@ -116,9 +118,14 @@ class Link:
         self._runs[parcel.run_id] = run
         # Dask shows the part of the key before the first "-" as the name.
         key = f"{parcel.run_name}-{parcel.run_id}"
-        return self._outbox.put(
+        native = self._outbox.put(
             run, key, parcel, dependencies, is_known=is_known, goes_alone=goes_alone
         )
+        return self._keep(native)
+
+    def _keep(self, native: NativeFuture) -> NativeFuture:
+        """Take note of a key; for links whose client outlives them."""
+        return native
 
     def together(self) -> AbstractContextManager[None]:
         """Have the runs that are submitted in a block handed over in one message."""
@@ -132,7 +139,7 @@ class Link:
         """
         self._open_client()
         key = f"wait_for-{run.task_run.name}-{run.task_run.id}"
-        return self._outbox.put_gate(key, native)
+        return self._keep(self._outbox.put_gate(key, native))
 
     def _open_client(self) -> Client:
         client = self._client
@@ -198,6 +205,7 @@ class Link:
                 case ("abandoned", TaskRun() as abandoned):
                     self.note_abandoned(abandoned)
                 case _:
+                    self._has_runs_below = True
                     run = self._runs.get(run_id)
                     if run is not None:
                         run.take_report(letter)

@@ -45,6 +45,10 @@ class NativeFuture(Protocol):
         """Return what the key failed with, if it did."""
         ...
 
+    def release(self) -> None:
+        """Let go of the key, and of the value if nobody else holds it."""
+        ...
+
 
 class Loop(Protocol):
     """The event loop of a client, in its own thread."""
@@ -118,8 +122,13 @@ class Client(Protocol):
         """
         ...
 
-    def run_on_scheduler(self, function: AnyFunction[object], *, is_ours: bool) -> object:
-        """Have a function called in the scheduler's process."""
+    def run_on_scheduler(
+        self, function: AnyFunction[object], *args: object, **kwargs: object
+    ) -> Awaitable[object]:
+        """Have a function called in the scheduler's process.
+
+        It is to be awaited if called in the client's loop, and gives what it returned elsewhere.
+        """
         ...
 
     def _send_to_scheduler(self, message: Mapping[str, object]) -> None:
@@ -130,8 +139,8 @@ class Client(Protocol):
         """Have events of a topic handed to a function, in the loop."""
         ...
 
-    def unsubscribe_topic(self, topic: str) -> object:
-        """Undo `subscribe_topic`."""
+    def unsubscribe_topic(self, topic: str) -> None:
+        """Have no more events of a topic sent; the client keeps its function all the same."""
         ...
 
     def close(self) -> None:
@@ -217,6 +226,34 @@ class Nanny(Protocol):
         ...
 
 
+class ExistingCluster(Protocol):
+    """What a runner needs of a cluster that is there; every cluster object of Dask's has it."""
+
+    @property
+    def scheduler_address(self) -> str:
+        """Where its scheduler is."""
+        ...
+
+
+class ExistingClient(Protocol):
+    """What tells a client that is there from other objects; it is a ``distributed.Client``."""
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether it is used in its own event loop."""
+        ...
+
+    @property
+    def scheduler(self) -> object:
+        """Its scheduler, to be asked something."""
+        ...
+
+    @property
+    def submit(self) -> AnyFunction[object]:
+        """Have a function called on a worker."""
+        ...
+
+
 class Cluster(Protocol):
     """What every cluster class of Dask has."""
 
@@ -246,6 +283,7 @@ class Distributed(Protocol):
     Future: Callable[[str, object], NativeFuture]
     LocalCluster: type
     Nanny: type
+    Worker: type
 
 
 def import_distributed(runner: str = "DaskTaskRunner") -> Distributed:

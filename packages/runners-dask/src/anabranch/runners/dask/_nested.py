@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import threading
-from contextlib import AbstractContextManager
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast, final
 
 from anabranch.futures import ConcurrencyType, Future, TaskRun, TaskRunner, WorkItem
@@ -15,6 +16,7 @@ from anabranch.runners.dask._link import Link
 from anabranch.runners.dask._native import import_distributed, import_sync
 from anabranch.runners.dask._receipts import Receipts
 from anabranch.runners.dask._run import DaskRun, bring
+from anabranch.runners.dask._topic import Topic
 
 if TYPE_CHECKING:
     import logging
@@ -28,20 +30,58 @@ R = TypeVar("R")
 #: How long the scheduler is waited for to tell that it knows a run, in seconds.
 _PATIENCE: Final = 1.0
 
+#: How long workers may take to disconnect, in seconds.
+_PROMPT: Final = 5.0
+
 _PLACE: Final = "_anabranch_runner"
 
 
-def runner_on(worker: Worker, execute: Execute) -> WorkerTaskRunner:
-    """Return what runs on a worker submit to.
+# Held while it is decided whether a worker's runner is used.
+_deciding: Final = threading.Lock()
+
+
+@contextmanager
+def runner_on(worker: Worker, execute: Execute) -> Generator[WorkerTaskRunner]:
+    """Give what a run on a worker submits to, for as long as the run is there.
 
     Args:
         worker: The worker.
         execute: What executes runs on workers.
     """
-    found = vars(worker).get(_PLACE)
-    if found is None:  # In one step, since several threads may come here.
-        found = vars(worker).setdefault(_PLACE, WorkerTaskRunner(worker, execute))
-    return cast("WorkerTaskRunner", found)
+    with _deciding:
+        runner = _found_on(worker)
+        if runner is None:
+            runner = WorkerTaskRunner(worker, execute)
+            vars(worker)[_PLACE] = runner
+        runner.users += 1
+    try:
+        yield runner
+    finally:
+        with _deciding:
+            runner.users -= 1
+
+
+def _found_on(worker: Worker) -> WorkerTaskRunner | None:
+    return cast("WorkerTaskRunner | None", vars(worker).get(_PLACE))
+
+
+def leave_workers(client: Client) -> None:
+    """Have workers end the connections that nobody needs there any more; blocks."""
+
+    async def leave() -> None:
+        await client.run(_leave, workers=None, on_error="ignore")
+
+    with suppress(Exception):  # They may be gone.
+        import_sync()(client.loop, leave, callback_timeout=_PROMPT)
+
+
+async def _leave(dask_worker: Worker) -> None:
+    with _deciding:
+        runner = _found_on(dask_worker)
+        if runner is None or runner.users:
+            return
+        del vars(dask_worker)[_PLACE]
+    await runner.close()
 
 
 @final
@@ -49,10 +89,14 @@ class WorkerTaskRunner(TaskRunner):
     """Submits runs from a worker to the cluster that the worker belongs to.
 
     There is one on each worker. It connects when the first run there submits something.
+
+    Attributes:
+        users: How many runs there have it.
     """
 
     def __init__(self, worker: Worker, execute: Execute) -> None:
         super().__init__()
+        self.users = 0
         self._link: Final = WorkerLink(worker, execute, self.logger, self.note_abandoned)
         self._enter_in_place()
 
@@ -72,6 +116,10 @@ class WorkerTaskRunner(TaskRunner):
     def settle(self) -> None:
         """Block until the scheduler knows what has been submitted here."""
         self._link.settle()
+
+    async def close(self) -> None:
+        """Disconnect, in the worker's event loop."""
+        await self._link.close()
 
     def note_abandoned(self, run: TaskRun) -> None:
         """Have a run that was given up counted where its flow is."""
@@ -126,6 +174,8 @@ class WorkerLink(Link):
         self._opening: Final = threading.Lock()
         self._receipts: Final = Receipts()
         self._gives_receipts = True
+        self._is_followed = False
+        self._events: Topic
 
     def open(self) -> None:
         """Connect, unless that has been done; blocks."""
@@ -148,9 +198,12 @@ class WorkerLink(Link):
         )
         # The scheduler tells there of each graph that it has taken.
         client.subscribe_topic(client.id, self._note_graph)
-        import_sync()(worker.loop, worker.plugin_add, plugin=_closer(self, client), name=_PLACE)
+        if not self._is_followed:
+            import_sync()(worker.loop, worker.plugin_add, plugin=_closer(), name=_PLACE)
+            self._is_followed = True
+        self._events = Topic(client, self._note_event)
         fetch = cast("_GatheringClient", client).gather
-        self._attach(distributed, client, fetch, self._receipts)
+        self._attach(distributed, client, self._events, fetch, self._receipts)
 
     def settle(self) -> None:
         """Block until the scheduler knows all runs that have been submitted up to now."""
@@ -163,23 +216,27 @@ class WorkerLink(Link):
             case (_, {"action": "update-graph"}):
                 self._receipts.note_taken()
 
-    def close(self) -> None:
-        """Use the client no longer: the worker ends."""
+    async def close(self) -> None:
+        """Disconnect, in the worker's event loop; no run is left that could submit anything."""
         client, self._client = self._client, None
-        if client is not None:  # Else the scheduler would tell it of its own end.
-            client.unsubscribe_topic(client.id)
+        if client is None:
+            return
         leave_here(self.topic)
         for thread in (self._completions, self.helper):
             thread.close(0)
+        if client.status == "running":
+            client.unsubscribe_topic(client.id)  # Else it would be told of its own end.
+        await self._events.end_async()
+        await cast("_ClosingClient", client)._close(fast=True)
 
 
-def _closer(link: WorkerLink, client: Client) -> object:
-    """Return a plugin of a worker, which closes a client when the worker ends."""
+def _closer() -> object:
+    """Return a plugin of a worker, which ends what there is here when the worker ends."""
     plugin = importlib.import_module("distributed.diagnostics.plugin")
 
     async def teardown(_: object, worker: Worker) -> None:
-        vars(worker).pop(_PLACE, None)
-        link.close()
-        await cast("_ClosingClient", client)._close(fast=True)
+        runner = vars(worker).pop(_PLACE, None)
+        if runner is not None:
+            await cast("WorkerTaskRunner", runner).close()
 
     return type("CloseClient", (plugin.WorkerPlugin,), {"teardown": teardown})()

@@ -119,7 +119,9 @@ class Outbox:
         module = importlib.import_module("distributed.client")
         self._done_callback: Final = cast("_ClientModule", module).done_callback
         self._lock: Final = threading.Lock()
-        self._waiting: list[_Letter] = []
+        # What may leave, and what is still being collected.
+        self._ready: list[_Letter] = []
+        self._collected: list[_Letter] = []
         self._is_flush_due = False
         self._collectors = 0
         self._count = 0
@@ -184,7 +186,7 @@ class Outbox:
         try:
             with self._lock:
                 self._count += 1
-                self._waiting.append(letter(self._count, native))
+                self._collected.append(letter(self._count, native))
                 is_due = self._is_flush_due or self._collectors > 0
                 self._is_flush_due = self._is_flush_due or not is_due
             if not is_due:
@@ -204,7 +206,9 @@ class Outbox:
         finally:
             with self._lock:
                 self._collectors -= 1
-            self._client.loop.add_callback(self.flush)
+                if not self._collectors:
+                    self._make_ready()
+            self._client.loop.add_callback(self._flush_ready)
 
     def settle(self, timeout: float) -> bool:
         """Block until the scheduler has taken what has been put up to now.
@@ -224,17 +228,30 @@ class Outbox:
 
     # ------------------------------------------------------------------ in the loop
 
+    def _make_ready(self) -> None:
+        """Under the lock: let what has been collected leave."""
+        self._ready += self._collected
+        self._collected = []
+
     async def _flush_soon(self) -> None:
         if self._watches:
             await asyncio.sleep(min(len(self._watches) * _PAUSE, _MAX_PAUSE))
-        await self.flush()
+        with self._lock:
+            self._is_flush_due = False
+            if not self._collectors:  # Else they go with what is being collected.
+                self._make_ready()
+        await self._flush_ready()
 
     async def flush(self) -> None:
-        """Submit what has come in; to be called in the client's loop."""
+        """Submit all that has come in; to be called in the client's loop."""
+        with self._lock:
+            self._make_ready()
+        await self._flush_ready()
+
+    async def _flush_ready(self) -> None:
         async with self._sending:
             with self._lock:
-                letters, self._waiting = self._waiting, []
-                self._is_flush_due = False
+                letters, self._ready = self._ready, []
             batch: list[_Letter] = []
             size = 0
             for letter in letters:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
+import re
+import warnings
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
-from typing import Final
+from typing import Final, cast
 
 _DEAD_WORKERS: Final = (
     "Task %s marked as failed",
@@ -15,6 +18,10 @@ _DEAD_WORKERS: Final = (
     "Worker process still alive after",
     "Closed comm",
 )
+
+
+#: How the warning begins.
+_MISMATCH: Final = "Mismatched versions found"
 
 
 class _FailedRuns(logging.Filter):
@@ -61,6 +68,23 @@ def quiet_about_giving_up() -> Generator[None]:
     """Keep a client that is being closed from printing that it was."""
     with _filtered(_GivenUp(), "distributed.client"):
         yield
+
+
+@contextmanager
+def quiet_about_versions() -> Generator[None]:
+    """Keep a client that connects from warning of other versions, which the runner does itself.
+
+    `warnings.catch_warnings` would take back what other threads do about warnings meanwhile.
+    """
+    module = importlib.import_module("distributed.versions")
+    category = cast("type[Warning]", module.VersionMismatchWarning)
+    warnings.filterwarnings("ignore", message=_MISMATCH, category=category)
+    ours = ("ignore", re.compile(_MISMATCH, re.IGNORECASE), category, None, 0)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # Somebody else has taken all of them away.
+            cast("list[object]", warnings.filters).remove(ours)
 
 
 @contextmanager

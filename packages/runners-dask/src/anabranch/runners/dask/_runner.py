@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar, final
+from os import PathLike
+from typing import TYPE_CHECKING, Final, Self, TypeVar, final
 
 import anyio
 import anyio.to_thread
@@ -13,13 +14,14 @@ import anyio.to_thread
 from anabranch.futures import ConcurrencyType, Future, TaskRunner, WorkItem
 from anabranch.futures.runner import AnyFunction, LogLevels, current_scope
 from anabranch.runners.dask._annotations import with_annotations
-from anabranch.runners.dask._cluster import resolve_cluster_class
-from anabranch.runners.dask._connection import Connection, Settings
+from anabranch.runners.dask._connection import Connection
+from anabranch.runners.dask._guard import UNGUARDED
 from anabranch.runners.dask._home import Home
+from anabranch.runners.dask._native import ExistingClient, ExistingCluster
 from anabranch.runners.dask._run import DaskRun, bring
+from anabranch.runners.dask._settings import make_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from types import TracebackType
 
 R = TypeVar("R")
@@ -30,15 +32,18 @@ class DaskTaskRunner(TaskRunner):
     """Runs tasks in the worker processes of a Dask cluster.
 
     By default a local cluster is made when the runner starts, and ended with it. Another kind of
-    cluster is made if ``cluster_class`` says so. With ``address`` the runner uses a cluster that is
-    there already, and leaves it as it is.
+    cluster is made if ``cluster_class`` says so. With ``address``, ``cluster`` or ``client`` the
+    runner uses a cluster that is there already, and leaves it as it is; so it does the client.
 
     Values stay on the workers until they are asked for, and a future given to another task of the
     same runner is never fetched. What tasks are given and return travels by pickle, and the same
-    packages must be installed on the scheduler and on the workers.
+    packages must be installed on the scheduler and on the workers. If an existing cluster has other
+    versions than this process, a warning in the log names them.
 
     A script that makes a local cluster must do so under ``if __name__ == "__main__":``, since the
     worker processes import it.
+
+    A pickled copy of a runner with a ``cluster`` or ``client`` has the address instead.
 
     Args:
         address: Of the scheduler of a running cluster, such as ``"192.0.2.255:8786"``.
@@ -47,12 +52,19 @@ class DaskTaskRunner(TaskRunner):
         cluster_kwargs: What to call it with, such as ``{"n_workers": 4}``.
         adapt_kwargs: If given, the cluster adapts the number of its workers to the load, with
             these arguments for its ``adapt``, such as ``{"maximum": 10}``.
-        client_kwargs: Arguments for ``distributed.Client``.
+        client_kwargs: Arguments for ``distributed.Client``, such as ``{"security": ...}`` for TLS.
+        performance_report_path: Where to write Dask's performance report of the time for which the
+            runner was started, an HTML page. It is written when the runner ends, however that is.
+            The scheduler needs bokeh for it.
+        cluster: A cluster object of Dask's, synchronous or not, that is running.
+        client: A ``distributed.Client`` that is connected, and not asynchronous.
 
     Raises:
-        ValueError: An ``address`` is given together with settings for a new cluster, a setting is
-            given that is the runner's own business, or there is nothing at the dotted path.
-        TypeError: ``cluster_class`` is nothing that can be called.
+        ValueError: Several of ``address``, ``cluster``, ``client`` and the settings for a new
+            cluster are given, a setting is given that is the runner's own business, the client is
+            asynchronous, or there is nothing at the dotted path.
+        TypeError: ``cluster_class`` is nothing that can be called, or one of the last three
+            arguments is not what it is to be.
     """
 
     def __init__(
@@ -62,36 +74,33 @@ class DaskTaskRunner(TaskRunner):
         cluster_kwargs: Mapping[str, object] | None = None,
         adapt_kwargs: Mapping[str, object] | None = None,
         client_kwargs: Mapping[str, object] | None = None,
+        performance_report_path: str | PathLike[str] | None = None,
+        *,
+        cluster: ExistingCluster | None = None,
+        client: ExistingClient | None = None,
     ) -> None:
         super().__init__()
-        new = {
-            "cluster_class": cluster_class,
-            "cluster_kwargs": cluster_kwargs,
-            "adapt_kwargs": adapt_kwargs,
-        }
-        if address is not None:
-            _refuse_both(address, [name for name, value in new.items() if value])
-        for name, kwargs in (("cluster_kwargs", cluster_kwargs), ("client_kwargs", client_kwargs)):
-            if kwargs and "asynchronous" in kwargs:
-                raise ValueError(
-                    f"DaskTaskRunner({name}={{'asynchronous': ...}}): the runner sees to that "
-                    "itself, and works in sync and async code alike; leave it out"
-                )
-        self._given: Final = Settings(
+        self._given: Final = make_settings(
             address,
-            resolve_cluster_class(cluster_class),
-            dict(cluster_kwargs or {}),
-            dict(adapt_kwargs or {}),
-            dict(client_kwargs or {}),
+            cluster_class,
+            cluster_kwargs,
+            adapt_kwargs,
+            client_kwargs,
+            performance_report_path,
+            cluster,
+            client,
         )
         self._connection: Connection | None = None
 
     @property
     def concurrency_type(self) -> ConcurrencyType:
-        """Parallel; concurrent only for a local cluster without processes of its own."""
-        if self._given.cluster_kwargs.get("processes") is False:
-            return ConcurrencyType.CONCURRENT
-        return ConcurrencyType.PARALLEL
+        """Parallel; concurrent where the workers are threads of this process.
+
+        Of an existing cluster that may be known for certain only once the runner has started.
+        """
+        known = None if self._connection is None else self._connection.is_in_threads
+        in_threads = self._given.mean_threads() if known is None else known
+        return ConcurrencyType.CONCURRENT if in_threads else ConcurrencyType.PARALLEL
 
     @property
     def keeps_to_clock(self) -> bool:
@@ -99,14 +108,21 @@ class DaskTaskRunner(TaskRunner):
         return False
 
     def _settings(self) -> Mapping[str, object]:
-        given = self._given
-        return {
-            "address": given.address,
-            "cluster_class": given.cluster_class,
-            "cluster_kwargs": given.cluster_kwargs,
-            "adapt_kwargs": given.adapt_kwargs,
-            "client_kwargs": given.client_kwargs,
-        }
+        return self._given.as_arguments()
+
+    def __getstate__(self) -> object:
+        # Objects of Dask's do not travel, and what they are connected to stays where it is.
+        return self._given.as_address().as_arguments(), self._unavailable is None
+
+    def __enter__(self) -> Self:
+        """Start the runner; see `TaskRunner`."""
+        try:
+            return super().__enter__()
+        except RuntimeError as error:
+            if str(error) != UNGUARDED:
+                raise
+            # The message is all that there is to it, and a page of our own frames would hide it.
+            raise error.with_traceback(None) from None
 
     async def _start(self, exit_stack: AsyncExitStack) -> None:
         connection = Connection(self._given, self.logger, self.note_abandoned)
@@ -145,13 +161,3 @@ class DaskTaskRunner(TaskRunner):
             run.cancel()
             raise
         return run
-
-
-def _refuse_both(address: str, others: Iterable[str]) -> None:
-    names = " and ".join(others)
-    if names:
-        raise ValueError(
-            f"DaskTaskRunner(address={address!r}) uses the cluster that is there, and cannot make "
-            f"one with {names} as well. Leave out {names} to use it, or leave out address to have "
-            "a new one made"
-        )

@@ -43,6 +43,7 @@ from anabranch.runners.dask._nested import WorkerTaskRunner, runner_on
 from anabranch.runners.dask._quiet import mute_failed_runs
 from anabranch.runners.dask._seceding import Seceding, SecedingLease
 from anabranch.runners.dask._stopping import Stop, forget_stop, stop_of
+from anabranch.runners.dask._versions import difference_from_client
 
 if TYPE_CHECKING:
     from anabranch.runners.dask._native import Worker
@@ -120,13 +121,13 @@ def _make_attempts(
     # Unpickling runs foreign code, or finds it missing. Dask would end the worker for a
     # SystemExit or KeyboardInterrupt; a real Ctrl-C comes to no thread that executes runs.
     except BaseException as error:
-        raise _unpacking_failed(parcel, worker.address, error) from None
+        raise _unpacking_failed(parcel, worker, error) from None
     if shipment.is_async:
         function = stop.guard(cast("AnyFunction[AnyCoroutine[object]]", function))
     if parcel.first_attempt > 1:
         shipment = attrs.evolve(shipment, first_attempt=parcel.first_attempt)
-    runner = runner_on(worker, execute)
     with (
+        runner_on(worker, execute) as runner,
         errand.executing(shipment, runner) as scope,
         _leaving_its_place(shipment, runner, errand.outside),
     ):
@@ -251,10 +252,11 @@ class _Progress:
         import_sync()(worker.loop, announce, topic=self._parcel.topic, msg=announcement)
 
 
-def _unpacking_failed(parcel: Parcel, address: str, error: BaseException) -> RunError:
+def _unpacking_failed(parcel: Parcel, worker: Worker, error: BaseException) -> RunError:
     message = (
-        f"Run {parcel.run_name!r} could not be unpacked on the Dask worker {address}, where the "
-        f"same packages must be installed as here: {describe(error)}"
+        f"Run {parcel.run_name!r} could not be unpacked on the Dask worker {worker.address}, where "
+        f"the same packages must be installed as here{difference_from_client(worker, parcel.topic)}"
+        f": {describe(error)}"
     )
     crash = RunCrashedError(message)
     crash.__cause__ = error
