@@ -18,7 +18,7 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures import Future as Answer
 from contextlib import AsyncExitStack, suppress
@@ -46,10 +46,15 @@ from anabranch.futures.runner import (
     NO_RETRIES,
     Attempt,
     Delay,
+    LogLevels,
+    LogSink,
+    PackedRecord,
     RunError,
     Shipment,
     StoredValue,
     TimeLimiter,
+    deliver_record,
+    forwarded_logs,
     lifecycle,
     limit_by_thread,
     pack,
@@ -151,11 +156,19 @@ class ProcessRun(Future[R]):
                 raise BrokenExecutor
             answer = worker.submit(parcel)
             self._worker = worker
+        records: Iterable[PackedRecord] = ()
         try:
-            return answer.result()
+            pickled, records = answer.result()
+        except RunError as error:
+            records = cast("Iterable[PackedRecord]", error.history)
+            raise
+        else:
+            return pickled
         finally:
             with self._sending:
                 self._worker = None
+            for record in records:  # What the run has logged.
+                deliver_record(record)
 
     def cancel(self) -> Cancellation:
         """Stop the run: at once if no attempt is being made, else by killing its process.
@@ -197,7 +210,7 @@ class Worker:
     def __init__(self) -> None:
         self._pool: ProcessPoolExecutor | None = None
 
-    def submit(self, parcel: bytes) -> Answer[bytes]:
+    def submit(self, parcel: bytes) -> Answer[tuple[bytes, list[PackedRecord]]]:
         """Have a parcel run in the process, which is started if there is none."""
         if self._pool is None:
             # Ctrl-C is for the parent, which sees to it.
@@ -231,7 +244,7 @@ def parcel_of(item: WorkItem[R], number: int) -> bytes:
     runs = [each for each in packed.slots if isinstance(each, ProcessRun)]
     values = [run.value.pickled for run in runs if run.value is not None]
     try:
-        return dumps((item.function, shipment, values))
+        return dumps((item.function, shipment, values, LogLevels.of_this_process()))
     except Exception as error:
         name, args, kwargs = item.task_run.name, shipment.args, shipment.kwargs
         raise unpicklable_error(
@@ -239,16 +252,22 @@ def parcel_of(item: WorkItem[R], number: int) -> bytes:
         ) from None
 
 
-def run_parcel(parcel: bytes) -> bytes:
-    """Make an attempt, in the process, and return the value, pickled."""
-    function, shipment, pickled = cast(
-        "tuple[Callable[..., object], Shipment, list[bytes]]", pickle.loads(parcel)
+def run_parcel(parcel: bytes) -> tuple[bytes, list[PackedRecord]]:
+    """Make an attempt, in the process; return the value, pickled, and what has been logged."""
+    function, shipment, pickled, levels = cast(
+        "tuple[Callable[..., object], Shipment, list[bytes], LogLevels]", pickle.loads(parcel)
     )
     values = [pickle.loads(each) for each in pickled]
     # A limiter of its own: by the default one each time-out would be logged as abandoned, which it
     # is not, for the process is killed.
     limiter: TimeLimiter = partial(limit_by_thread)
-    return dumps(run_shipment(function, shipment, values, dumps, limiter=limiter))
+    records: list[PackedRecord] = []
+    run = shipment.task_run
+    with forwarded_logs(LogSink(levels, records.append, run.id, run.name)):
+        try:
+            return dumps(run_shipment(function, shipment, values, dumps, limiter=limiter)), records
+        except RunError as error:
+            raise error.with_history(tuple(records)) from None
 
 
 def dumps(value: object) -> bytes:

@@ -66,11 +66,9 @@ BROKEN: dict[str, type[broken.BentTaskRunner]] = {
     ),
     "holds back runs with a tag whose limit is reached, and no others": broken.RunsDependantsAtOnce,
     "lets runs with a limited tag go one after the other, to the last": broken.WrongValue,
-    "lets tasks submit tasks, and wait for them": broken.NothingToSubmitTo,
-    "joins a branch inside a task": broken.NothingToSubmitTo,
-    "tells a task in another process that it cannot submit yet, and what to do": (
-        broken.IsInNoOtherProcess
-    ),
+    "lets tasks submit tasks, and wait for them": broken.WrongValue,
+    "joins a branch inside a task": broken.WrongValue,
+    "counts and logs the runs of its tasks among those of the flow": broken.SwallowsExceptions,
     "takes futures of other runners, at any depth, failed ones included": (broken.TakesOnlyItsOwn),
     "ends a flow that returns None as the sum of its runs": broken.SwallowsExceptions,
     "ends a flow that returns data as Completed with it, and warns of unseen failures": (
@@ -181,3 +179,14 @@ def test_a_runner_that_is_only_wrapped_shows_it(row: Behaviour) -> None:
     """What the broken runners have in common is not what is wrong with them."""
     verdict = judge(row, Subject(broken.BentTaskRunner), time_limit=25)
     assert verdict.outcome in ("yes", "-"), verdict.details
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in FLOW_BEHAVIOURS if row.name.startswith("lets tasks submit")], ids=str
+)
+def test_a_runner_that_says_what_it_cannot_do_is_believed(row: Behaviour) -> None:
+    """Tasks that are told that they cannot submit others are no fault of their runner."""
+    with Subject(broken.NothingToSubmitTo) as subject:
+        verdict = judge(row, subject)
+    assert verdict.outcome == "-"
+    assert verdict.details == "its runs cannot submit others, and are told so"

@@ -124,7 +124,7 @@ BROKEN: dict[str, type[RightTaskRunner]] = {
     "is equal to its duplicate and to its pickled copy": broken.ForgetsItsSettings,
     "says why a pickled copy of a started runner cannot submit": broken.CopiesSilently,
     "says why a future has no truth value and cannot be pickled": broken.TruthyFutures,
-    "lets a run submit another and wait for it": broken.NothingToSubmitTo,
+    "lets a run submit another and wait for it": broken.WrongValue,
     "lets more runs than it has workers each wait for one of its own": broken.LendsNoPlaces,
     "joins what a run has submitted before the run ends": broken.LeavesChildren,
     "joins a run with the future that it returns": broken.WrapsReturned,
@@ -203,3 +203,20 @@ def test_a_right_runner_shows_it(row: Behaviour, right: Subject) -> None:
     """A runner that takes a thread for each run shows every behaviour of the table."""
     verdict = judge(row, right, time_limit=25)
     assert verdict.outcome in ("yes", "-"), verdict.details
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        row
+        for row in BEHAVIOURS
+        if BROKEN[row.name] in (broken.LendsNoPlaces, broken.LeavesChildren)
+    ],
+    ids=str,
+)
+def test_a_runner_that_says_what_it_cannot_do_is_believed(row: Behaviour) -> None:
+    """Runs that are told that they cannot submit others are no fault of their runner."""
+    with Subject(broken.NothingToSubmitTo) as subject:
+        verdict = judge(row, subject)
+    assert verdict.outcome == "-"
+    assert verdict.details == "its runs cannot submit others, and are told so"

@@ -124,8 +124,9 @@ def _install(levels: LogLevels) -> None:
             root.setLevel(levels.others)
         if _forwarder not in root.handlers:
             root.addHandler(_forwarder)
-        if not _ours.isEnabledFor(levels.ours):
-            _ours.setLevel(levels.ours)
+        level = max(1, levels.ours)  # 0 would mean that of the root.
+        if not _ours.isEnabledFor(level):
+            _ours.setLevel(level)
 
 
 def pack_record(record: logging.LogRecord, sink: LogSink) -> PackedRecord:
