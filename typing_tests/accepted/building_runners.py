@@ -89,6 +89,7 @@ from anabranch.futures.runner import (
     current_lease,
     current_scope,
     default_backend,
+    bring_over,
     deliver_record,
     describe,
     failure_behind,
@@ -615,4 +616,5 @@ def elsewhere(owner: ScopeOwner, run: TaskRun, state: State[object]) -> None:
     take = ReportTaker(owner)
     for report in reports:
         take(report)
+    bring_over([state])
     reporter.finish()

@@ -75,6 +75,7 @@ from anabranch.futures.runner import (
     current_lease,
     current_scope,
     default_backend,
+    bring_over,
     deliver_record,
     describe,
     failure_behind,
@@ -638,3 +639,6 @@ Reporter()
 ReportTaker(None)
 # mypy says: Argument 1 to "ReportTaker" has incompatible type "None"; expected "ScopeOwner"  [arg-type]
 # pyright says: Argument of type "None" cannot be assigned to parameter "owner" of type "ScopeOwner" in function "__init__"  [reportArgumentType]
+bring_over(Completed(1))
+# mypy says: Argument 1 to "bring_over" has incompatible type "Completed[int]"; expected "Iterable[Completed[object] | Failed[object] | TimedOut | Crashed | Cancelled | UpstreamFailed]"  [arg-type]
+# pyright says: Argument of type "Completed[int]" cannot be assigned to parameter "states" of type "Iterable[State[object]]" in function "bring_over"  [reportArgumentType]

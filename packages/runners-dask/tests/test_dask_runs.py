@@ -28,11 +28,13 @@ from anabranch.futures import (
     Crashed,
     Failed,
     Future,
+    ResultUnavailableError,
     RunCancelledError,
     TaskRun,
     TaskRunner,
     UpstreamFailed,
     allow_failure,
+    gather,
     lift,
     wait,
 )
@@ -168,6 +170,17 @@ class Unpicklable:
 
     def __reduce__(self) -> tuple[object, ...]:
         raise RuntimeError("not me")
+
+
+def _explode() -> None:
+    raise SystemExit("not here")
+
+
+class Explosive:
+    """Cannot be unpickled in the client's process, nor elsewhere."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _explode, ()
 
 
 def _arrive(log: Path) -> Traveller:
@@ -486,6 +499,33 @@ def test_small_records_come_along(runner: TaskRunner, monkeypatch: pytest.Monkey
     assert fetched == []
     assert runner.submit(Record, "x" * 1_000).result() == Record("x" * 1_000)
     assert len(fetched) == 1
+
+
+def test_values_of_many_runs_come_together(
+    runner: TaskRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading the values of a list takes a request for many of them, not one for each."""
+    requests = list[int]()
+    bring = Fetcher._gather
+
+    async def count(self: Fetcher, keys: list[str]) -> Any:  # noqa: ANN401 - as it is
+        requests.append(len(keys))
+        return await bring(self, keys)
+
+    monkeypatch.setattr(Fetcher, "_gather", count)
+    futures = gather([runner.submit(bytes, 1_000 + number) for number in range(100)])
+    assert [len(value) for value in futures.result()] == list(range(1_000, 1_100))
+    assert requests == [64, 36]
+
+
+def test_one_value_that_cannot_be_had_spoils_no_other(runner: TaskRunner) -> None:
+    """It raises for who reads it; the rest of a list is there."""
+    good = [runner.submit(bytes, 1_000) for _ in range(3)]
+    bad = runner.submit(Explosive)
+    futures = gather([*good, bad])
+    with pytest.raises(ResultUnavailableError, match="SystemExit"):
+        futures.result()
+    assert [len(each.result()) for each in good] == [1_000] * 3
 
 
 def test_a_failure_brings_no_value_along() -> None:

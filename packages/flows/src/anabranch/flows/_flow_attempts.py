@@ -24,6 +24,7 @@ from anabranch.futures import (
 from anabranch.futures.runner import (
     Attempt,
     Delay,
+    bring_over,
     describe,
     lifecycle,
     limit_by_thread,
@@ -114,7 +115,8 @@ def _attempt(run: ActiveFlowRun, body: Body, attempt: Attempt) -> State[object]:
                 else:
                     returned, outcomes = _in_time(run, finish, attempt.time_limit)
             state = run.accounts.conclude(returned, outcomes)
-            for value in values_to_fetch(outcomes):
+            bring_over(values := values_to_fetch(outcomes))
+            for value in values:
                 value.result()
     except _OutOfTime:
         run.scope.join_or_abandon()  # Only subflows may be left.
@@ -201,7 +203,9 @@ async def _attempt_async(
                 else:
                     returned, outcomes = await _in_time_async(finish, attempt.time_limit)
             state = run.accounts.conclude(returned, outcomes)
-            for value in values_to_fetch(outcomes):
+            if values := values_to_fetch(outcomes):
+                await anyio.to_thread.run_sync(bring_over, values)
+            for value in values:
                 await anyio.to_thread.run_sync(value.result)
     except _OutOfTime:
         await run.scope.join_or_abandon_async()  # Only subflows may be left.

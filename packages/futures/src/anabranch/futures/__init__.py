@@ -4,10 +4,10 @@ What is needed to write a task runner or an engine besides is in `anabranch.futu
 every runner must do is in `anabranch.futures.testing`.
 """
 # The layers, bottom up: _exceptions, _signals, _counting, _locks, _typing, _cancellation |
-# _signature, _pickled_parts, _pickling | _states, _work, _clock | _retries | _loops | _scope,
-# _blocking, _callbacks | _parking | _future | _in_flight, _collections, _waiting, _dependencies |
-# _arguments | _items | _timers, _time_limits, _calling, _lifecycle | _remote, _forwarding |
-# _reports | _hosting, _runner.
+# _signature, _pickled_parts, _pickling, _stored_values | _states, _work, _clock | _retries |
+# _loops | _scope, _blocking, _callbacks | _parking | _future | _in_flight, _collections, _waiting,
+# _dependencies | _arguments | _items | _timers, _time_limits, _calling, _lifecycle | _remote,
+# _forwarding | _reports | _hosting, _runner.
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ import attrs
 
 from anabranch.futures._cancellation import Cancellation
 from anabranch.futures._future import Future
-from anabranch.futures._states import Completed, State, StoredValue
+from anabranch.futures._states import Completed, State, bring_over
+from anabranch.futures._stored_values import StoredValue
 from anabranch.futures._work import TaskRun, new_run_id
 
 R = TypeVar("R")
@@ -134,6 +135,7 @@ class _GatheredValues(StoredValue[list[R]]):
         self._states = states
 
     def _fetch(self) -> list[R]:
+        bring_over(self._states)
         return [state.result() for state in self._states]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import abc
 import enum
-import threading
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import (
@@ -18,6 +18,7 @@ from typing import (
     TypeAlias,
     TypedDict,
     TypeVar,
+    cast,
     final,
     overload,
 )
@@ -31,6 +32,7 @@ from anabranch.futures._exceptions import (
     RunTimedOutError,
     UpstreamFailedError,
 )
+from anabranch.futures._stored_values import StoredValue
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -81,56 +83,6 @@ class StateDict(TypedDict):
     timestamp: str
     exception: NotRequired[ExceptionDict]
     cause: NotRequired[ExceptionDict]
-
-
-def _identity(value: R) -> R:
-    return value
-
-
-class StoredValue(Generic[R]):
-    """The value of a completed run that still lies where it was made, such as on a Dask worker.
-
-    A runner whose tasks run elsewhere puts one of these into `Completed` in place of the value.
-    The value is brought over when it is first asked for, and kept from then on. What lies here
-    means nothing in another process, so pickling brings the value over and pickles that.
-
-    Type checkers have to be told of what type it is: ``state: Completed[int] = Completed(stored)``.
-    """
-
-    __slots__ = ("_fetched", "_lock", "_value")
-
-    def __init__(self) -> None:
-        self._fetched = False
-        self._lock = threading.Lock()
-
-    # To be overridden. No abstract class: each value that is read would be asked for its own.
-    def _fetch(self) -> R:
-        """Bring the value over; blocks, and may be called in any thread.
-
-        Raises:
-            ResultUnavailableError: What held the value is gone.
-        """
-        raise NotImplementedError
-
-    @property
-    def is_local(self) -> bool:
-        """Whether the value has been brought over already, so that `get` does not block."""
-        return self._fetched
-
-    def get(self) -> R:
-        """Return the value, fetching it the first time.
-
-        Raises:
-            ResultUnavailableError: What held the value is gone.
-        """
-        with self._lock:
-            if not self._fetched:
-                self._value = self._fetch()
-                self._fetched = True
-            return self._value
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _identity, (self.get(),)
 
 
 # Neither this nor `Completed` is frozen, which would triple the cost of what each run makes. What
@@ -281,6 +233,21 @@ class Completed(_State, Generic[R_co]):
     def result(self, raise_on_failure: bool = True) -> R_co:
         """Return the run's value."""
         return self.value
+
+
+def bring_over(states: Iterable[State[object]]) -> None:
+    """For engines: bring the values of runs over that lie elsewhere, many at a time; blocks.
+
+    It raises nothing: what cannot be had raises when it is read.
+    """
+    by_kind: dict[type[StoredValue[object]], list[StoredValue[object]]] = {}
+    for state in states:
+        if isinstance(state, Completed) and not state.is_local:
+            stored = cast("StoredValue[object]", state._value)
+            by_kind.setdefault(type(stored), []).append(stored)
+    for kind, values in by_kind.items():
+        if len(values) > 1:
+            kind._fetch_many(values)
 
 
 class _Unsuccessful(_State):

@@ -97,7 +97,13 @@ from anabranch.futures._serial_thread import SerialThread
 from anabranch.futures._signals import is_interruption, start_thread
 from anabranch.futures._signature import CallSignature
 from anabranch.futures._small_values import pickled_if_small
-from anabranch.futures._states import FINAL_STATES, StoredValue, describe, root_cause
+from anabranch.futures._states import (
+    FINAL_STATES,
+    bring_over,
+    describe,
+    root_cause,
+)
+from anabranch.futures._stored_values import StoredValue
 from anabranch.futures._time_limits import TimeLimiter, limit_by_thread, limited_async
 from anabranch.futures._timers import held_clock, sleep, sleep_async, watched_loop
 from anabranch.futures._typing import AnyCoroutine, AnyFunction
@@ -154,6 +160,7 @@ __all__ = [
     "Unpicklable",
     "attempt_scope",
     "blocking_section",
+    "bring_over",
     "call_here",
     "check_time_limit",
     "children",

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, Protocol, TypeAlias, cast, final
 
 from anabranch.runners.dask._native import Client, NativeFuture, import_sync
 
-#: So many values are brought over at a time.
+#: So many requests are made at a time.
 _MAX_CONNECTIONS: Final = 16
+
+#: So many values come with one request: all of them are in the scheduler's memory meanwhile.
+_MANY: Final = 64
 
 
 #: Values by their keys under "data", or what went wrong.
 _Answer: TypeAlias = Mapping[str, Mapping[str, object]]
+
+
+class Fetch(Protocol):
+    """Brings values over."""
+
+    def __call__(self, native: NativeFuture, /) -> object:
+        """Bring one over; raises whatever can go wrong with that."""
+        ...
+
+    def many(self, natives: Sequence[NativeFuture], /) -> Iterator[tuple[str, object]]:
+        """Bring several over, and give those that could be had, by their keys."""
+        ...
 
 
 class _Scheduler(Protocol):
@@ -97,10 +112,25 @@ class Fetcher:
         """Bring a value over; blocks, and raises whatever can go wrong with that."""
         key = native.key
         try:
-            answer = self._sync(self._client.loop, self._gather, key)
+            answer = self._sync(self._client.loop, self._gather, [key])
             value = cast("_Answer", answer)["data"][key]
         except (OSError, KeyError):
             return native.result()  # It is lost: Dask may compute it anew, or has its own error.
+        return self._unpacked(value)
+
+    def many(self, natives: Sequence[NativeFuture]) -> Iterator[tuple[str, object]]:
+        """Bring values over, and give those that could be had."""
+        for start in range(0, len(natives), _MANY):
+            keys = [native.key for native in natives[start : start + _MANY]]
+            try:
+                answer = cast("_Answer", self._sync(self._client.loop, self._gather, keys))
+            except Exception:  # Whoever asks for one of them alone hears of it.
+                return
+            for key, value in answer.get("data", {}).items():
+                with suppress(Exception, SystemExit):  # As above; it is foreign code.
+                    yield key, self._unpacked(value)
+
+    def _unpacked(self, value: object) -> object:
         serialization = self._serialization
         if isinstance(value, serialization.Serialized):
             header, frames = value.header, value.frames
@@ -112,8 +142,8 @@ class Fetcher:
             return value.data
         return value
 
-    async def _gather(self, key: str) -> _Answer:
-        return await self._pool(self._client.scheduler.address).gather(keys=[key])
+    async def _gather(self, keys: list[str]) -> _Answer:
+        return await self._pool(self._client.scheduler.address).gather(keys=keys)
 
     def close(self) -> None:
         """End the connections."""

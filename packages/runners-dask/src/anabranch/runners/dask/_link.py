@@ -15,10 +15,11 @@ from anabranch.runners.dask._parcel import Packer, Parcel
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from anabranch.futures.runner import PackedRecord
+    from anabranch.runners.dask._fetching import Fetch
     from anabranch.runners.dask._native import Client, Distributed, NativeFuture
     from anabranch.runners.dask._outbox import Execute
     from anabranch.runners.dask._receipts import Receipts
@@ -50,7 +51,7 @@ class Link:
     topic: str
     _canceller: Canceller
     _outbox: Outbox
-    _fetch: Callable[[NativeFuture], object]
+    _fetch: Fetch
 
     def __init__(
         self,
@@ -73,7 +74,7 @@ class Link:
         distributed: Distributed,
         client: Client,
         topic: Topic,
-        fetch: Callable[[NativeFuture], object],
+        fetch: Fetch,
         receipts: Receipts | None = None,
     ) -> None:
         """Begin to use a client; `_detach` is the end of that."""
@@ -174,6 +175,11 @@ class Link:
                 f"The value of run {run_name!r} could not be brought over from the Dask cluster: "
                 f"{describe(error)}"
             ) from error
+
+    def fetch_many(self, natives: list[NativeFuture]) -> Iterator[tuple[str, object]]:
+        """Bring values over, many at a time, and give those that could be had, by their keys."""
+        if self._client is not None and not self.is_lost():
+            yield from self._fetch.many(natives)
 
     # ------------------------------------------------------------------ what workers say
 

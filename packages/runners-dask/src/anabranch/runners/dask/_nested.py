@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast, final
 
@@ -155,7 +155,23 @@ class _ClosingClient(Protocol):
 
 
 class _GatheringClient(Protocol):
-    def gather(self, future: NativeFuture) -> object: ...
+    def gather(self, futures: object) -> object: ...
+
+
+@final
+class _FromWorkers:
+    """Brings values from worker to worker; those that are on this one are as they are."""
+
+    def __init__(self, client: _GatheringClient) -> None:
+        self._client: Final = client
+
+    def __call__(self, native: NativeFuture) -> object:
+        return self._client.gather(native)
+
+    def many(self, natives: Sequence[NativeFuture]) -> Iterator[tuple[str, object]]:
+        with suppress(Exception):  # Whoever asks for one of them alone hears of it.
+            values = cast("list[object]", self._client.gather(list(natives)))
+            yield from zip((native.key for native in natives), values, strict=True)
 
 
 @final
@@ -202,7 +218,7 @@ class WorkerLink(Link):
             import_sync()(worker.loop, worker.plugin_add, plugin=_closer(), name=_PLACE)
             self._is_followed = True
         self._events = Topic(client, self._note_event)
-        fetch = cast("_GatheringClient", client).gather
+        fetch = _FromWorkers(cast("_GatheringClient", client))
         self._attach(distributed, client, self._events, fetch, self._receipts)
 
     def settle(self) -> None:

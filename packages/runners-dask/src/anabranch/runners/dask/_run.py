@@ -42,7 +42,7 @@ from anabranch.runners.dask._bare import bare
 from anabranch.runners.dask._outcomes import crashed, failure_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from anabranch.runners.dask._home import Home
     from anabranch.runners.dask._link import Link
@@ -79,6 +79,17 @@ class DaskValue(StoredValue[R]):
 
     def _fetch(self) -> R:
         return cast("R", self._connection.fetch(self._native, self._run_name, self._pickled))
+
+    @classmethod
+    def _fetch_many(cls, values: Sequence[StoredValue[object]]) -> None:
+        by_link: dict[Link, dict[str, tuple[NativeFuture, DaskValue[object]]]] = {}
+        for value in values:
+            if isinstance(value, DaskValue) and value._pickled is None:
+                native = value._native
+                by_link.setdefault(value._connection, {})[native.key] = (native, value)
+        for link, wanted in by_link.items():
+            for key, fetched in link.fetch_many([native for native, _ in wanted.values()]):
+                wanted[key][1].keep(fetched)
 
 
 @final
