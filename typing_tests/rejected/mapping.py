@@ -52,12 +52,12 @@ aone.map(texts)
 # mypy says: Argument 1 to "map" of "Mappable" has incompatible type "FutureList[str]"; expected "Iterable[int | Future[int]] | Future[Iterable[int]] | unmapped[int]"  [arg-type]
 # pyright says: Argument of type "FutureList[str]" cannot be assigned to parameter "a" of type "Each[int]" in function "map"  [reportArgumentType]
 none.map([1])
-# mypy says: Invalid self argument "Task[[], int]" to attribute function "map" with type "def [A] map(self, Callable[[A], object], Iterable[A | Future[A]] | Future[Iterable[A]] | unmapped[A], /, *, wait_for: Iterable[Future[object]] = ...) -> FutureList[R_co]"  [misc]
+# mypy says: Invalid self argument "Task[[], int]" to attribute function "map" with type "def [A] map(Callable[[A], object], Iterable[A | Future[A]] | Future[Iterable[A]] | unmapped[A], /, *, wait_for: Iterable[Future[object]] = ...) -> FutureList[R_co]"  [misc]
 # mypy says: Argument 1 to "map" of "Mappable" has incompatible type "list[int]"; expected "Iterable[Never | Future[Never]] | Future[Iterable[Never]] | unmapped[Never]"  [arg-type]
 # pyright says: Type of "map" is unknown  [reportUnknownMemberType]
 # pyright says: Cannot access attribute "map" for class "Task[(), int]"  [reportAttributeAccessIssue]
 konly.map([1])
-# mypy says: Invalid self argument "Task[[int, NamedArg(str, 'k')], int]" to attribute function "map" with type "def [A] map(self, Callable[[A], object], Iterable[A | Future[A]] | Future[Iterable[A]] | unmapped[A], /, *, wait_for: Iterable[Future[object]] = ...) -> FutureList[R_co]"  [misc]
+# mypy says: Invalid self argument "Task[[int, NamedArg(str, 'k')], int]" to attribute function "map" with type "def [A] map(Callable[[A], object], Iterable[A | Future[A]] | Future[Iterable[A]] | unmapped[A], /, *, wait_for: Iterable[Future[object]] = ...) -> FutureList[R_co]"  [misc]
 # pyright says: Type of "map" is unknown  [reportUnknownMemberType]
 # pyright says: Cannot access attribute "map" for class "Task[(a: int, *, k: str), int]"  [reportAttributeAccessIssue]
 unmapped()
