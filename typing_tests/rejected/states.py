@@ -190,9 +190,9 @@ add.run(1).result(1, 2)
 # mypy says: Argument 1 to "result" of "Completed" has incompatible type "int"; expected "bool"  [arg-type]
 # pyright says: No overloads for "result" match the provided arguments  [reportCallIssue]
 # pyright says: Expected 1 positional argument  [reportCallIssue]
-told: StateDict = {"name": "Completed"}
-# mypy says: Missing keys ("message", "timestamp", "type") for TypedDict "StateDict"  [typeddict-item]
-# pyright says: Type "dict[str, str]" is not assignable to declared type "StateDict"  [reportAssignmentType]
+told: StateDict = {"name": "Completed", "type": "COMPLETED", "message": None}
+# mypy says: Missing key "timestamp" for TypedDict "StateDict"  [typeddict-item]
+# pyright says: Type "dict[str, str | None]" is not assignable to declared type "StateDict"  [reportAssignmentType]
 error: ExceptionDict = {"type": 1, "message": ""}
 # mypy says: Incompatible types (expression has type "int", TypedDict item "type" has type "str")  [typeddict-item]
 # pyright says: Type "dict[str, int | str]" is not assignable to declared type "ExceptionDict"  [reportAssignmentType]
