@@ -80,7 +80,7 @@ _NO_KWARGS: Final[Mapping[str, object]] = {}
 _numbers_outside_flows: Final = itertools.count()
 
 # How many digits of its run ids tell a process from others in the names of runs.
-_MARK: Final = 4
+_MARK: Final = 6
 
 
 class BaseTask(Mappable[P, R_co]):

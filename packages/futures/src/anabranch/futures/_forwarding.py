@@ -84,11 +84,7 @@ class _Forwarder(logging.Handler):
         sink = _sink.get()
         if sink is None:
             last = logging.lastResort
-            if (
-                last is not None
-                and logging.root.handlers == [self]
-                and record.levelno >= last.level
-            ):
+            if last is not None and record.levelno >= last.level and self._is_alone(record.name):
                 last.handle(record)
             return
         if sink.wants(record):
@@ -99,6 +95,15 @@ class _Forwarder(logging.Handler):
                 self.handleError(record)
             finally:
                 _sink.reset(token)
+
+    def _is_alone(self, name: str) -> bool:
+        """Whether no other handler gets the records of a logger."""
+        logger: logging.Logger | None = logging.getLogger(name)
+        while logger is not None:
+            if any(handler is not self for handler in logger.handlers):
+                return False
+            logger = logger.parent if logger.propagate else None
+        return True
 
 
 _installing: Final = threading.Lock()

@@ -14,13 +14,16 @@ from typing import ClassVar, Final, TypeAlias, TypeVar, final
 from anabranch.futures._future import Future
 from anabranch.futures._remote import RunError
 from anabranch.futures._scope import ScopeOwner
-from anabranch.futures._states import Completed, State
+from anabranch.futures._states import Completed, State, UpstreamFailed
 from anabranch.futures._work import TaskRun
 
 R = TypeVar("R")
 
 #: From how many bytes on an exception is reported by its description alone.
 _MAX_SIZE: Final = 100_000
+
+#: How many failures are kept until it is known who has looked at them: owners keep few.
+_KEPT: Final = 20
 
 #: A report, in a form that always travels: what `take_report` takes.
 Report: TypeAlias = tuple[object, ...]
@@ -53,7 +56,7 @@ class Reporter:
     def child_ended(self, child: Future[object]) -> None:
         """Report a submitted run that has ended."""
         state = child.final_state()
-        if not isinstance(state, Completed):
+        if not isinstance(state, Completed | UpstreamFailed) and len(self._failed) < _KEPT:
             self._failed.append(child)
         self._report(
             child.task_run,
@@ -145,7 +148,8 @@ class ReportTaker:
                 child: Future[object] = kind(run)
                 if isinstance(end, RunError):
                     child.set_final(end.state())
-                    self._failed[run_id] = child
+                    if len(self._failed) < _KEPT:
+                        self._failed[run_id] = child
                 else:
                     child.set_final(Completed(None, message=end))
                 if was_disowned:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, cast, final
 
 from anabranch.futures.runner import describe, new_run_id
-from anabranch.runners.dask._native import Client, Distributed, NativeFuture
+from anabranch.runners.dask._native import Client, Distributed, NativeFuture, call_in_loop
 from anabranch.runners.dask._outbox import Outbox, nothing
 from anabranch.runners.dask._stopping import stop_runs
 
@@ -56,11 +56,11 @@ class Canceller:
             if self._is_busy:
                 return
             self._is_busy = True
-        self._client.loop.add_callback(self._work)
+        call_in_loop(self._client.loop, self._work)
 
     def stop(self, run: DaskRun[object], worker: str) -> None:
         """Have a run stopped as far as can be on the worker that executes it; does not wait."""
-        self._client.loop.add_callback(self._tell_workers, [run.task_run.id], [worker])
+        call_in_loop(self._client.loop, self._tell_workers, [run.task_run.id], [worker])
 
     def finish(self) -> None:
         """Wait until Dask has heard of everything, if it is still listening."""
@@ -108,3 +108,5 @@ class Canceller:
         with suppress(CancelledError):
             await cast("Awaitable[object]", refused.result())  # In the loop, it is a coroutine.
         client._send_to_scheduler(message)
+        for native in natives:  # Nobody answers: whoever watches them would do so for ever.
+            native._state.cancel()

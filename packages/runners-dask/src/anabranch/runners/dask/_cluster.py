@@ -6,9 +6,7 @@ import asyncio
 import importlib
 import logging
 import socket
-from collections import deque
-from collections.abc import Mapping, MutableMapping
-from contextlib import suppress
+from collections.abc import Mapping
 from functools import partial
 from typing import Final, Protocol, cast
 
@@ -24,6 +22,7 @@ from anabranch.runners.dask._native import (
     Nanny,
     import_sync,
 )
+from anabranch.runners.dask._topic import TopicsScheduler, keep_few_events
 from anabranch.runners.dask._versions import Versions, versions_here
 
 _logger = logging.getLogger("anabranch.task_runner.dask")
@@ -237,19 +236,9 @@ class _WebApplication(Protocol):
     applications: list[object]
 
 
-class _Topic(Protocol):
-    events: deque[object]
-
-
-class _Broker(Protocol):
-    _topics: Mapping[str, _Topic]
-
-
-class _Scheduler(Protocol):
+class _Scheduler(TopicsScheduler, Protocol):
     allowed_failures: int
     http_application: _WebApplication
-    task_metadata: MutableMapping[str, object]
-    _broker: _Broker
 
 
 def _prepare(
@@ -258,8 +247,7 @@ def _prepare(
     if is_ours:
         dask_scheduler.allowed_failures = 0
     dask_scheduler.task_metadata[topic] = {"versions": versions}
-    with suppress(AttributeError):  # It keeps many events for those who come later: nobody does.
-        dask_scheduler._broker._topics[topic].events = deque(maxlen=1)
+    keep_few_events(dask_scheduler, topic)
     # Without bokeh, or told to have no dashboard, it serves its metrics there all the same.
     return bool(dask_scheduler.http_application.applications), versions_here()
 

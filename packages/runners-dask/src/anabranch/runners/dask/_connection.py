@@ -25,7 +25,7 @@ from anabranch.runners.dask._link import Link
 from anabranch.runners.dask._native import Client, NativeFuture, import_distributed
 from anabranch.runners.dask._nested import leave_workers
 from anabranch.runners.dask._quiet import quiet_about_dead_workers
-from anabranch.runners.dask._report import Report
+from anabranch.runners.dask._report import PerformanceReport
 from anabranch.runners.dask._settings import Settings, address_of, report_file
 from anabranch.runners.dask._topic import Topic
 from anabranch.runners.dask._versions import are_here, look_around, warn_of_differences
@@ -111,7 +111,7 @@ class Connection(Link):
         self.is_in_threads = self.is_in_threads if known is None else known
 
     def _report_on(self, client: Client, file: Path) -> None:
-        report = Report(client, file)
+        report = PerformanceReport(client, file)
         self._stack.callback(lambda: report.write(in_a_hurry=self._is_in_a_hurry))
 
     def _connect(self, distributed: Distributed) -> Client:

@@ -50,7 +50,7 @@ class FunctionStore:
 
     def __init__(self, client: Client) -> None:
         self._client: Final = client
-        self._shipped: Final[set[tuple[str, str]]] = set()
+        self._shipped: Final[set[tuple[int, str, str]]] = set()
 
     async def ship(self, parcels: Iterable[Parcel]) -> None:
         """Bring the functions of parcels there, those that are not; in the client's loop."""
@@ -59,11 +59,13 @@ class FunctionStore:
             place = parcel.home.topic
             if isinstance(reference, bytes) or packed is None:
                 continue
-            if (place, reference) not in self._shipped:
+            # The client counts how often the scheduler was restarted, which forgets all then.
+            shipped = (self._client.generation, place, reference)
+            if shipped not in self._shipped:
                 await self._client.scheduler.set_metadata(
                     keys=[place, "functions", reference], value=packed.pickled
                 )
-                self._shipped.add((place, reference))
+                self._shipped.add(shipped)
 
 
 _functions: Final[OrderedDict[bytes | str, AnyFunction[object]]] = OrderedDict()

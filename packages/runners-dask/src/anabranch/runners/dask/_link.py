@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 from typing import TYPE_CHECKING, Final, cast
 from weakref import WeakValueDictionary
@@ -14,7 +15,6 @@ from anabranch.runners.dask._outbox import Outbox
 from anabranch.runners.dask._parcel import Packer, Parcel
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from anabranch.runners.dask._receipts import Receipts
     from anabranch.runners.dask._run import DaskRun
     from anabranch.runners.dask._topic import Topic
+
+_logger = logging.getLogger("anabranch.task_runner.dask")
 
 #: How long the helper is waited for in the end: nobody wants what it is at any more. In seconds.
 _PATIENCE: Final = 1.0
@@ -128,6 +130,10 @@ class Link:
         """Take note of a key; for links whose client outlives them."""
         return native
 
+    def flush(self) -> None:
+        """Let go of what the calling thread collects to hand over together."""
+        self._outbox.release()
+
     def together(self) -> AbstractContextManager[None]:
         """Have the runs that are submitted in a block handed over in one message."""
         return self._outbox.together()
@@ -205,16 +211,22 @@ class Link:
     def _open_mail(self, run_id: str, mail: bytes) -> None:
         letters: list[tuple[object, ...]] = pickle.loads(mail)
         for letter in letters:
-            match letter:
-                case ("log", dict(record)):
-                    deliver_record(cast("PackedRecord", record))
-                case ("abandoned", TaskRun() as abandoned):
-                    self.note_abandoned(abandoned)
-                case _:
-                    self._has_runs_below = True
-                    run = self._runs.get(run_id)
-                    if run is not None:
-                        run.take_report(letter)
+            try:
+                self._read(run_id, letter)
+            except Exception:  # Handlers and filters of logs are foreign code.
+                _logger.exception("What a Dask worker has sent could not be dealt with")
+
+    def _read(self, run_id: str, letter: tuple[object, ...]) -> None:
+        match letter:
+            case ("log", dict(record)):
+                deliver_record(cast("PackedRecord", record))
+            case ("abandoned", TaskRun() as abandoned):
+                self.note_abandoned(abandoned)
+            case _:
+                self._has_runs_below = True
+                run = self._runs.get(run_id)
+                if run is not None:
+                    run.take_report(letter)
 
     def stop(self, run: DaskRun[object], worker: str) -> None:
         """Have a run stopped where it is being executed, as far as can be; does not wait for it."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import pickle
 import threading
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, final
 
 from anabranch.runners.dask._home import Home
+from anabranch.runners.dask._native import call_in_loop
 
 if TYPE_CHECKING:
     from anabranch.runners.dask._native import Worker
@@ -30,8 +32,10 @@ class Mailbox:
     def __init__(self, worker: Worker, home: Home) -> None:
         self._worker: Final = worker
         self._home: Final = home
-        self._lock: Final = threading.Lock()
-        self._letters: list[object] = []
+        # Without a lock: the garbage collector may run code that logs, and comes here again.
+        self._letters: Final[deque[object]] = deque()
+        self._is_due = False
+        self._sending: Final = threading.RLock()
 
     def post(self, letter: object) -> None:
         """Send a letter some time soon; it is pickled, and unpickled at home.
@@ -39,20 +43,22 @@ class Mailbox:
         Args:
             letter: Made of what can be imported everywhere.
         """
-        with self._lock:
-            self._letters.append(letter)
-            count = len(self._letters)
-        if count >= _MANY:
+        self._letters.append(letter)
+        if len(self._letters) >= _MANY:
             self.flush()
-        elif count == 1:
+        elif not self._is_due:
+            self._is_due = True
             with suppress(RuntimeError):  # The worker is closing.
-                self._worker.loop.add_callback(self._flush_later)
+                call_in_loop(self._worker.loop, self._flush_later)
 
     def flush(self) -> None:
         """Send what there is: before the run ends, since its end takes the same way."""
-        # One at a time, so that they leave in their order.
-        with self._lock, suppress(RuntimeError):
-            letters, self._letters = self._letters, []
+        with self._sending, suppress(RuntimeError):  # One at a time, so that they keep their order.
+            self._is_due = False
+            letters: list[object] = []
+            with suppress(IndexError):
+                while True:
+                    letters.append(self._letters.popleft())
             if letters:
                 event = [self._home.run_id, pickle.dumps(letters)]
                 self._worker.log_event(self._home.topic, event)

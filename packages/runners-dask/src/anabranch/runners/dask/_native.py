@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import Context
 from typing import Literal, Protocol, cast
 
 from anabranch.futures import MissingDependencyError
@@ -19,6 +20,10 @@ class _FutureState(Protocol):
 
     def retry(self) -> None:
         """Take note that the key is to be computed anew."""
+        ...
+
+    def cancel(self) -> None:
+        """Take note that the key is not wanted any more; in the client's loop."""
         ...
 
 
@@ -71,6 +76,7 @@ class Client(Protocol):
 
     id: str
     status: str
+    generation: int
     connection_args: Mapping[str, object]
 
     @property
@@ -303,6 +309,14 @@ def import_distributed(runner: str = "DaskTaskRunner") -> Distributed:
             'pip install "anabranch-runners-dask", or with the flows '
             'pip install "anabranch-flows[dask]"'
         ) from error
+
+
+def call_in_loop(loop: Loop, function: AnyFunction[object], *args: object) -> None:
+    """Have a function called in a loop, without what surrounds the call here.
+
+    A loop takes the context variables of whoever calls it, and what it opens keeps them for long.
+    """
+    Context().run(loop.add_callback, function, *args)
 
 
 def import_dumps() -> Callable[[object], bytes]:

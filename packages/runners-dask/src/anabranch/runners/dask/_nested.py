@@ -13,6 +13,7 @@ from anabranch.runners.dask._annotations import with_annotations
 from anabranch.runners.dask._errand import current_errand
 from anabranch.runners.dask._home import leave_here
 from anabranch.runners.dask._link import Link
+from anabranch.runners.dask._mail import Mailbox
 from anabranch.runners.dask._native import import_distributed, import_sync
 from anabranch.runners.dask._receipts import Receipts
 from anabranch.runners.dask._run import DaskRun, bring
@@ -33,7 +34,12 @@ _PATIENCE: Final = 1.0
 #: How long workers may take to disconnect, in seconds.
 _PROMPT: Final = 5.0
 
+# What a worker object is told: its runner, and whether a plugin looks after that.
 _PLACE: Final = "_anabranch_runner"
+_IS_FOLLOWED: Final = "_anabranch_is_followed"
+
+#: How often the scheduler may fail to tell before it is not waited for any more.
+_MAX_MISSES: Final = 3
 
 
 # Held while it is decided whether a worker's runner is used.
@@ -113,9 +119,9 @@ class WorkerTaskRunner(TaskRunner):
         """Parallel: on all workers."""
         return ConcurrencyType.PARALLEL
 
-    def settle(self) -> None:
-        """Block until the scheduler knows what has been submitted here."""
-        self._link.settle()
+    def settle(self, timeout: float | None = None) -> None:
+        """Block until the scheduler knows what has been submitted here, or the time is over."""
+        self._link.settle(timeout)
 
     async def close(self) -> None:
         """Disconnect, in the worker's event loop."""
@@ -124,8 +130,8 @@ class WorkerTaskRunner(TaskRunner):
     def note_abandoned(self, run: TaskRun) -> None:
         """Have a run that was given up counted where its flow is."""
         errand = current_errand.get()
-        if errand is None:
-            super().note_abandoned(run)
+        if errand is None:  # It is told by the threads of the link.
+            self._link.report_abandoned(run)
         else:
             errand.note_abandoned(run)
 
@@ -189,14 +195,20 @@ class WorkerLink(Link):
         self._worker: Final = worker
         self._opening: Final = threading.Lock()
         self._receipts: Final = Receipts()
-        self._gives_receipts = True
-        self._is_followed = False
+        self._misses = 0
+        self._is_closed = False
         self._events: Topic
 
     def open(self) -> None:
-        """Connect, unless that has been done; blocks."""
-        if self._client is None:
+        """Connect, unless that has been done; blocks.
+
+        Raises:
+            ConnectionError: The worker ends.
+        """
+        if self._client is None or self._is_closed:
             with self._opening:
+                if self._is_closed:
+                    raise ConnectionError("The Dask worker ends: nothing can be submitted there")
                 if self._client is None:
                     # In an event loop of its own, Dask would take this for the client's.
                     self.helper.call(self._connect)
@@ -214,18 +226,36 @@ class WorkerLink(Link):
         )
         # The scheduler tells there of each graph that it has taken.
         client.subscribe_topic(client.id, self._note_graph)
-        if not self._is_followed:
+        if not vars(worker).get(_IS_FOLLOWED):  # A second one would end what the first one is for.
             import_sync()(worker.loop, worker.plugin_add, plugin=_closer(), name=_PLACE)
-            self._is_followed = True
+            vars(worker)[_IS_FOLLOWED] = True
         self._events = Topic(client, self._note_event)
+        self._events.keep_few()
         fetch = _FromWorkers(cast("_GatheringClient", client))
         self._attach(distributed, client, self._events, fetch, self._receipts)
 
-    def settle(self) -> None:
-        """Block until the scheduler knows all runs that have been submitted up to now."""
-        if self._client is not None and self._gives_receipts:
-            # They are not documented. Without them all goes well, but with more threads.
-            self._gives_receipts = self._outbox.settle(_PATIENCE)
+    def settle(self, timeout: float | None) -> None:
+        """Block until the scheduler knows all runs that have been submitted up to now.
+
+        Args:
+            timeout: How long to wait at most, in seconds.
+        """
+        # It is no documented event that tells. Without it all goes well, but with more threads.
+        if self._client is None or self._misses >= _MAX_MISSES:
+            return
+        patience = _PATIENCE if timeout is None else min(timeout, _PATIENCE)
+        if self._outbox.settle(patience):
+            self._misses = 0
+        elif patience == _PATIENCE:
+            self._misses += 1
+
+    def report_abandoned(self, run: TaskRun) -> None:
+        """Have a run of this link that was given up counted where its flow is."""
+        found = self._runs.get(run.id)
+        if found is not None:
+            mailbox = Mailbox(self._worker, found.home)
+            mailbox.post(("abandoned", run))
+            mailbox.flush()
 
     def _note_graph(self, event: tuple[float, object]) -> None:
         match event:
@@ -233,17 +263,20 @@ class WorkerLink(Link):
                 self._receipts.note_taken()
 
     async def close(self) -> None:
-        """Disconnect, in the worker's event loop; no run is left that could submit anything."""
-        client, self._client = self._client, None
+        """Disconnect, in the worker's event loop. What has not ended here is lost."""
+        self._is_closed = True
+        client = self._client
         if client is None:
             return
         leave_here(self.topic)
-        for thread in (self._completions, self.helper):
-            thread.close(0)
         if client.status == "running":
             client.unsubscribe_topic(client.id)  # Else it would be told of its own end.
         await self._events.end_async()
         await cast("_ClosingClient", client)._close(fast=True)
+        await self._outbox.finish()
+        self._client = None
+        for thread in (self._completions, self.helper):
+            thread.close(0)
 
 
 def _closer() -> object:

@@ -15,7 +15,7 @@ import attrs
 from anabranch.futures.runner import AnyFunction, SerialThread
 from anabranch.runners.dask._annotations import NO_ANNOTATIONS, Annotations, call_with
 from anabranch.runners.dask._functions import FunctionStore
-from anabranch.runners.dask._native import Client, Distributed, NativeFuture
+from anabranch.runners.dask._native import Client, Distributed, NativeFuture, call_in_loop
 from anabranch.runners.dask._parcel import Parcel
 from anabranch.runners.dask._receipts import Receipts
 
@@ -29,6 +29,9 @@ _MAX_SIZE: Final = 8_000_000
 #: takes longer over a run, so the workers do not run out of work.
 _PAUSE: Final = 0.0005
 _MAX_PAUSE: Final = 0.1
+
+#: How long the last ends are waited for, in seconds.
+_PATIENCE: Final = 1.0
 
 #: Of what holds up others, and costs nothing.
 _FIRST: Final[Annotations] = {"priority": 1_000}
@@ -52,7 +55,6 @@ class _Letter:
     """Something that Dask is to execute.
 
     Attributes:
-        number: Counts letters.
         native: Its key.
         function: What is called on a worker.
         parcel: What it is called with.
@@ -63,7 +65,6 @@ class _Letter:
         goes_alone: Whether it is refused alone if something is wrong with it.
     """
 
-    number: int
     native: NativeFuture
     function: AnyFunction[object]
     parcel: Parcel | None
@@ -76,7 +77,7 @@ class _Letter:
     def goes_with(self, other: _Letter) -> bool:
         """Whether both can be in one graph: what Dask is told is told of whole graphs."""
         return (
-            self.annotations == other.annotations
+            _are_equal(self.annotations, other.annotations)
             and len(self.dependencies) == len(other.dependencies)
             and self.function is other.function
             and not (self.goes_alone or other.goes_alone)
@@ -89,10 +90,10 @@ class Outbox:
 
     To the scheduler a graph is about a millisecond's work, whether there is one run in it or a
     hundred. A lone run leaves at once. What comes in while others are out is collected for a
-    moment, and what is submitted `together` leaves in one graph.
+    moment, and what a thread puts in `together` leaves in one graph.
 
-    If one key has gone that a graph depends on, Dask refuses all of the graph. Then its runs are
-    submitted one by one.
+    If one key has gone that a graph depends on, Dask refuses all of the graph, and what depends on
+    that. The runs see to it that they are put once more, alone.
 
     Args:
         distributed: The module.
@@ -119,12 +120,13 @@ class Outbox:
         module = importlib.import_module("distributed.client")
         self._done_callback: Final = cast("_ClientModule", module).done_callback
         self._lock: Final = threading.Lock()
-        # What may leave, and what is still being collected.
         self._ready: list[_Letter] = []
-        self._collected: list[_Letter] = []
+        # How many have become ready, and how many of them have left or been dropped.
+        self._made_ready = 0
+        self._passed = 0
         self._is_flush_due = False
-        self._collectors = 0
-        self._count = 0
+        # What a thread is putting together.
+        self._block: Final = _Block()
         # Held while messages are made, so that they leave in the order of the runs.
         self._sending: Final = asyncio.Lock()
         self._watches: set[asyncio.Future[None]] = set()
@@ -179,39 +181,54 @@ class Outbox:
             ),
         )
 
-    def _put(self, key: str, letter: Callable[[int, NativeFuture], _Letter]) -> NativeFuture:
+    def _put(self, key: str, letter: Callable[[NativeFuture], _Letter]) -> NativeFuture:
         native = self._distributed.Future(key, self._client)
         if native.done():  # It shares what is known of the key.
             native._state.retry()
+        block = self._block.letters
+        if block is not None:
+            block.append(letter(native))
+        else:
+            self._make_ready([letter(native)], self._flush_soon)
+        return native
+
+    def _make_ready(
+        self, letters: list[_Letter], flush: Callable[[], Awaitable[None]], *, is_new: bool = False
+    ) -> None:
         try:
             with self._lock:
-                self._count += 1
-                self._collected.append(letter(self._count, native))
-                is_due = self._is_flush_due or self._collectors > 0
-                self._is_flush_due = self._is_flush_due or not is_due
+                self._ready += letters
+                self._made_ready += len(letters)
+                is_due = self._is_flush_due and not is_new
+                self._is_flush_due = True
             if not is_due:
-                self._client.loop.add_callback(self._flush_soon)
+                call_in_loop(self._client.loop, flush)
         except BaseException:  # Ctrl-C. Two flushes do no harm; none at all would.
             self._is_flush_due = False
             raise
-        return native
 
     @contextmanager
     def together(self) -> Generator[None]:
-        """Have what is put in a block leave in one graph, if it can."""
-        with self._lock:
-            self._collectors += 1
+        """Have what the calling thread puts in a block leave in one graph, if it can."""
+        if self._block.letters is not None:  # It leaves with what is around it.
+            yield
+            return
         try:
+            self._block.letters = []
             yield
         finally:
-            with self._lock:
-                self._collectors -= 1
-                if not self._collectors:
-                    self._make_ready()
-            self._client.loop.add_callback(self._flush_ready)
+            self.release()
+            self._block.letters = None
+
+    def release(self) -> None:
+        """Let go of what the calling thread has put together up to now."""
+        letters = self._block.letters
+        if letters:
+            self._block.letters = []
+            self._make_ready(letters, self.flush, is_new=True)
 
     def settle(self, timeout: float) -> bool:
-        """Block until the scheduler has taken what has been put up to now.
+        """Block until the scheduler has taken what the calling thread has put up to now.
 
         Args:
             timeout: How long to wait, in seconds.
@@ -220,43 +237,33 @@ class Outbox:
             Whether it has.
         """
         assert self._receipts is not None, "where this is wanted, there are receipts"
-        count = self._count
+        self.release()
+        count = self._made_ready
         if self._receipts.has(count):
             return True
-        self._client.loop.add_callback(self.flush)
+        call_in_loop(self._client.loop, self.flush)
         return self._receipts.wait_for(count, timeout)
 
     # ------------------------------------------------------------------ in the loop
 
-    def _make_ready(self) -> None:
-        """Under the lock: let what has been collected leave."""
-        self._ready += self._collected
-        self._collected = []
-
     async def _flush_soon(self) -> None:
         if self._watches:
             await asyncio.sleep(min(len(self._watches) * _PAUSE, _MAX_PAUSE))
-        with self._lock:
-            self._is_flush_due = False
-            if not self._collectors:  # Else they go with what is being collected.
-                self._make_ready()
-        await self._flush_ready()
+        await self.flush()
 
     async def flush(self) -> None:
-        """Submit all that has come in; to be called in the client's loop."""
-        with self._lock:
-            self._make_ready()
-        await self._flush_ready()
-
-    async def _flush_ready(self) -> None:
+        """Submit all that is ready; to be called in the client's loop."""
         async with self._sending:
             with self._lock:
                 letters, self._ready = self._ready, []
+                self._is_flush_due = False
             batch: list[_Letter] = []
             size = 0
             for letter in letters:
                 if letter.run is not None and letter.run.done():  # Cancelled meanwhile.
-                    self._note_sent(letter, is_graph=False)
+                    self._passed += 1
+                    if not batch and self._receipts is not None:
+                        self._receipts.note_dropped(self._passed)
                     continue
                 own = 0 if letter.parcel is None else letter.parcel.size
                 size += own
@@ -264,8 +271,15 @@ class Outbox:
                     await self._send(batch)
                     batch, size = [], own
                 batch.append(letter)
+                self._passed += 1
             if batch:
                 await self._send(batch)
+
+    async def finish(self) -> None:
+        """Refuse what is left, and tell of all that has ended; the client has been closed."""
+        await self.flush()
+        if self._watches:
+            await asyncio.wait(self._watches, timeout=_PATIENCE)
 
     async def call_after_all(
         self, function: AnyFunction[object], dependency: NativeFuture, key: str
@@ -278,69 +292,66 @@ class Outbox:
         return call_with(NO_ANNOTATIONS, submit)
 
     async def _send(self, batch: list[_Letter]) -> None:
-        first = batch[0]
-        keys = [letter.native.key for letter in batch]
-        parcels = [letter.parcel for letter in batch]
-        values = zip(*(letter.dependencies for letter in batch), strict=True)
-        submit = partial(
-            self._client.map,
-            first.function,
-            parcels,
-            *(list(each) for each in values),
-            key=keys,
-            pure=False,
-        )
         try:
-            if self._client.status != "running":
-                raise ConnectionError("The connection to the Dask scheduler is lost")
-            await self._functions.ship(letter.parcel for letter in batch if letter.parcel)
-            self._forget([letter.native.key for letter in batch if letter.is_known])
-            call_with(first.annotations, submit)
+            await self._submit(batch)
         except Exception as error:  # Dask raises all sorts of them when the scheduler is gone.
             for letter in batch:
                 if letter.run is not None:
                     refuse = partial(letter.run.refused, error)
                     self._ended.call_soon(partial(letter.run.guard, refuse))
-            self._note_sent(batch[-1], is_graph=False)
+            if self._receipts is not None:
+                self._receipts.note_dropped(self._passed)
         else:
-            self._note_sent(batch[-1], is_graph=True)
-            is_alone = len(batch) == 1
+            if self._receipts is not None:
+                self._receipts.note_graph(self._passed)
             for letter in batch:
-                self._watch(letter, is_alone=is_alone)
+                self._watch(letter)
+
+    async def _submit(self, batch: list[_Letter]) -> None:
+        if self._client.status != "running":
+            raise ConnectionError("The connection to the Dask scheduler is lost")
+        await self._functions.ship(letter.parcel for letter in batch if letter.parcel)
+        self._forget([letter.native.key for letter in batch if letter.is_known])
+        values = zip(*(letter.dependencies for letter in batch), strict=True)
+        submit = partial(
+            self._client.map,
+            batch[0].function,
+            [letter.parcel for letter in batch],
+            *(list(each) for each in values),
+            key=[letter.native.key for letter in batch],
+            pure=False,
+        )
+        call_with(batch[0].annotations, submit)
 
     def _forget(self, keys: list[str]) -> None:
         if keys:
             message = {"op": "client-releases-keys", "keys": keys, "client": self._client.id}
             self._client._send_to_scheduler(message)
 
-    def _note_sent(self, letter: _Letter, *, is_graph: bool) -> None:
-        if self._receipts is None:
-            return
-        if is_graph:
-            self._receipts.note_graph(letter.number)
-        else:
-            self._receipts.note_dropped(letter.number)
-
-    def _watch(self, letter: _Letter, *, is_alone: bool) -> None:
-        run = letter.run
-        if run is None:
+    def _watch(self, letter: _Letter) -> None:
+        if letter.run is None:
             return
         # Of the letter nothing is kept until then: there may be much in it.
-        tell = partial(self._tell, run, bool(letter.dependencies) and not is_alone)
+        tell = partial(self._tell, letter.run)
         watch = asyncio.ensure_future(self._done_callback(letter.native, tell))
         self._watches.add(watch)  # The loop itself does not hold it.
         watch.add_done_callback(self._watches.discard)
 
-    def _tell(self, run: DaskRun[object], may_go_alone: bool, native: NativeFuture) -> None:
-        end = run.submit_alone if may_go_alone and _was_refused(native) else run.native_ended
-        self._ended.call_soon(partial(run.guard, end, native))
+    def _tell(self, run: DaskRun[object], native: NativeFuture) -> None:
+        self._ended.call_soon(partial(run.guard, run.native_ended, native))
 
 
-def _was_refused(native: NativeFuture) -> bool:
-    """Whether the scheduler has refused a graph, because of some key in it."""
-    if native.status != "cancelled":
+class _Block(threading.local):
+    """What a thread is putting together; None if it is not."""
+
+    letters: list[_Letter] | None = None
+
+
+def _are_equal(one: Annotations, other: Annotations) -> bool:
+    try:
+        return bool(one == other)
+    except Exception:  # There may be anything in them, such as an array.
         return False
-    return getattr(native._state.exception, "reason", None) == "lost dependencies"
 
 
 def nothing(*_: object) -> None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 _PROMPT: Final = 10.0
 
 #: Dask's reasons for cancelling a key of its own accord.
-_LOSSES: Final = ("scheduler-connection-lost", "scheduler-restart", "lost dependencies")
+_REFUSED: Final = "lost dependencies"
+_LOSSES: Final = ("scheduler-connection-lost", "scheduler-restart", _REFUSED)
 
 
 @final
@@ -77,3 +78,10 @@ def crashed(run: TaskRun, message: str, cause: BaseException | None) -> Crashed:
     exception = RunCrashedError(f"Run {run.name!r} crashed: {message}")
     exception.__cause__ = None if cause is None else bare(cause)
     return Crashed(message=message, exception=exception)
+
+
+def was_refused(native: NativeFuture) -> bool:
+    """Whether the scheduler has refused a graph, because of some key in it."""
+    if native.status != "cancelled":
+        return False
+    return getattr(native._state.exception, "reason", None) == _REFUSED

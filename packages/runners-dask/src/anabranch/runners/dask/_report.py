@@ -36,7 +36,7 @@ class _ReportingScheduler(Protocol):
 
 
 @final
-class Report:
+class PerformanceReport:
     """A report that begins when this is made.
 
     Args:
@@ -131,9 +131,10 @@ def _begin(dask_scheduler: _Scheduler) -> tuple[float, int, bool] | None:
 def _leave(dask_scheduler: _Scheduler) -> None:
     """Take away what `_begin` has added, if no other report needs it."""
     notes = dask_scheduler.task_metadata
-    notes[_USERS] -= 1
-    if not notes[_USERS]:
-        del notes[_USERS]
+    left = notes.pop(_USERS, 1) - 1  # A restart of the scheduler forgets it.
+    if left:
+        notes[_USERS] = left
+    else:
         dask_scheduler.remove_plugin(_plugin()[1])
 
 

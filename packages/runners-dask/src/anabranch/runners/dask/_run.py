@@ -39,7 +39,7 @@ from anabranch.futures.runner import (
 )
 from anabranch.runners.dask._annotations import NO_ANNOTATIONS, Annotations
 from anabranch.runners.dask._bare import bare
-from anabranch.runners.dask._outcomes import crashed, failure_of
+from anabranch.runners.dask._outcomes import crashed, failure_of, was_refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -100,8 +100,8 @@ class DaskRun(Future[R_co]):
     completed it holds the key alone, and so the value, until it is dropped.
 
     Its attempts are made on the worker, one after the other. If the worker is lost, the run is
-    submitted anew with the attempts that are left, under another key. So what depends on a run that
-    may be retried does not depend on its key before it has completed.
+    submitted anew, under the same key, with the attempts that are left. So what depends on a run
+    that may be retried does not depend on its key before it has completed.
 
     Args:
         item: What is run.
@@ -118,10 +118,10 @@ class DaskRun(Future[R_co]):
         "_connection",
         "_gate",
         "_gates",
-        "_home",
         "_is_async",
         "_is_unwanted",
         "_losses",
+        "_may_go_alone",
         "_native",
         "_parcel",
         "_reports",
@@ -133,6 +133,7 @@ class DaskRun(Future[R_co]):
         "_value",
         "_worker",
         "annotations",
+        "home",
     )
 
     def __init__(
@@ -148,11 +149,12 @@ class DaskRun(Future[R_co]):
         super().__init__(item.task_run, loops=loops, listener=item.listener)
         self.annotations: Final = annotations
         self._connection = connection
-        self._home = home
+        self.home: Final = home
         # Who is told of the runs below this one, if they are elsewhere.
         self._reports: ReportTaker | None = None
         self._is_async = item.is_async
         self._is_unwanted = False
+        self._may_go_alone = False
         self._native: NativeFuture | None = None
         self._gate: NativeFuture | None = None
         # Dask cancels what depends on a key that nobody holds any more.
@@ -173,6 +175,11 @@ class DaskRun(Future[R_co]):
         self._turn = threading.Lock()
 
     # ------------------------------------------------------------------ starting
+
+    def awaited(self) -> None:
+        """Have the run handed over that the calling thread collects to hand over together."""
+        if not self.done():
+            self._connection.flush()
 
     def missing(self) -> Iterable[Future[object]]:
         """Return the runs that have to end before this one can."""
@@ -199,7 +206,7 @@ class DaskRun(Future[R_co]):
             return
         try:
             packed = pack(item, lambda future: id(future) in natives)
-            parcel = connection.packer(item, packed.shipment, self._home, self._priority())
+            parcel = connection.packer(item, packed.shipment, self.home, self._priority())
         except Exception as error:  # Fetching, copying and pickling arguments runs foreign code.
             self.set_final(Failed(bare(error), message=describe(error)))
             return
@@ -223,6 +230,9 @@ class DaskRun(Future[R_co]):
             self._upstreams = tuple(self._own_upstreams())  # The values of others are on their way.
             self._value = None
             natives = [*slots.values(), *self._gates]
+            self._may_go_alone = bool(natives) and not goes_alone
+            if is_known:
+                self._gate = None  # It was refused with the run, or has failed with it.
             self._native = connection.submit(
                 self, parcel, natives, is_known=is_known, goes_alone=goes_alone
             )
@@ -356,11 +366,30 @@ class DaskRun(Future[R_co]):
         if parcel is not None and not self.done():
             self._hand_over(parcel.from_attempt(self._attempt + 1), is_known=True)
 
-    def submit_alone(self, native: NativeFuture) -> None:
-        """Submit the run to Dask by itself: it was refused together with others."""
-        parcel = self._parcel
-        if native is self._native and parcel is not None and not self.done():
-            self._hand_over(parcel, is_known=True, goes_alone=True)
+    def _submit_alone(self) -> None:
+        """Submit the run to Dask by itself, once those have ended that it depends on.
+
+        It was refused, together with others, or because one of those was.
+        """
+        with self._turn:
+            if self._native is None:
+                return  # Another thread is at it.
+            self._native = None
+        missing = [each for each in self._own_upstreams() if not each.done()]
+        left = len(missing) + 1
+
+        def ended(_: object) -> None:
+            nonlocal left
+            with self._turn:
+                left -= 1
+                is_last = not left
+            parcel = self._parcel
+            if is_last and parcel is not None and not self.done():
+                self._hand_over(parcel, is_known=True, goes_alone=True)
+
+        for upstream in missing:
+            upstream.add_done_callback(ended)
+        ended(None)
 
     # ------------------------------------------------------------------ ending
 
@@ -424,6 +453,9 @@ class DaskRun(Future[R_co]):
             return
         self._end_if_unwanted()
         if self.done():
+            return
+        if self._may_go_alone and was_refused(native):
+            self._submit_alone()
             return
         name = self.task_run.name
         if native.status == "finished":

@@ -34,11 +34,12 @@ class Seceding(BlockingSection):
     Another one comes in its place, for the run that is waited for, or one that goes before.
 
     Args:
-        settle: Blocks until the scheduler knows what has been submitted here. If threads left
+        settle: Blocks until the scheduler knows what has been submitted here, for so many seconds
+            at most; None for as long as that may take. If threads left
             before that, runs that are new would take their places, and leave them in turn.
     """
 
-    def __init__(self, settle: Callable[[], object], outside: Context) -> None:
+    def __init__(self, settle: Callable[[float | None], object], outside: Context) -> None:
         self._settle: Final = settle
         self._outside: Final = outside
 
@@ -47,7 +48,7 @@ class Seceding(BlockingSection):
         future.awaited()
         if timeout is not None and timeout <= 0:
             return
-        self._settle()
+        self._settle(timeout)
         if future.done():
             return
         with _seceded(self._outside):
@@ -66,7 +67,7 @@ class SecedingLease:
         outside: Likewise.
     """
 
-    def __init__(self, settle: Callable[[], object], outside: Context) -> None:
+    def __init__(self, settle: Callable[[float | None], object], outside: Context) -> None:
         self._settle: Final = settle
         self._outside: Final = outside
 
@@ -76,7 +77,7 @@ class SecedingLease:
     def lend(self) -> None:
         """Leave the pool, if that has not been done."""
         if is_in_pool():
-            self._settle()
+            self._settle(None)
             _secede(self._outside)
 
     def take_back(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections import deque
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol, cast, final
@@ -25,7 +26,7 @@ _PROMPT: Final = 5.0
 
 _numbers = itertools.count(1)
 
-Listener = Callable[[tuple[float, object]], None]
+EventListener = Callable[[tuple[float, object]], None]
 
 
 @final
@@ -39,10 +40,10 @@ class Topic:
         listener: Told of each event, in the client's loop.
     """
 
-    def __init__(self, client: Client, listener: Listener) -> None:
+    def __init__(self, client: Client, listener: EventListener) -> None:
         self.name: Final = f"anabranch-{client.id}-{next(_numbers)}"
         self._client: Final = client
-        self._listener: Listener | None = listener
+        self._listener: EventListener | None = listener
         client.subscribe_topic(self.name, self._hear)
 
     def _hear(self, event: tuple[float, object]) -> None:
@@ -54,7 +55,19 @@ class Topic:
 
     def end(self) -> None:
         """Have no more events sent, and the scheduler forget those that were; blocks."""
-        import_sync()(self._client.loop, self.end_async)
+        self._listener = None
+        with suppress(RuntimeError):  # A client that is closed has no loop any more.
+            if self._client.status == "running":
+                import_sync()(self._client.loop, self.end_async)
+
+    def keep_few(self) -> None:
+        """Have the scheduler not keep events for those who come later: nobody does; blocks."""
+
+        async def keep() -> None:
+            await self._client.run_on_scheduler(_keep_few, self.name)
+
+        with suppress(Exception):  # It may have been told to refuse foreign code.
+            import_sync()(self._client.loop, keep)
 
     async def end_async(self) -> None:
         """`end`, in the client's loop."""
@@ -75,11 +88,17 @@ def _handlers(client: Client) -> MutableMapping[str, object]:
     return cast("MutableMapping[str, object]", getattr(client, "_event_handlers", {}))
 
 
+class _KnownTopic(Protocol):
+    events: deque[object]
+
+
 class _Broker(Protocol):
-    _topics: MutableMapping[str, object]
+    _topics: MutableMapping[str, _KnownTopic]
 
 
-class _Scheduler(Protocol):
+class TopicsScheduler(Protocol):
+    """What is used of a scheduler here."""
+
     task_metadata: MutableMapping[str, object]
     _broker: _Broker
 
@@ -88,7 +107,17 @@ class _Scheduler(Protocol):
     def unsubscribe_topic(self, topic: str, client: str) -> None: ...
 
 
-def _forget(topic: str, client: str, dask_scheduler: _Scheduler) -> None:
+def _keep_few(topic: str, dask_scheduler: TopicsScheduler) -> None:
+    keep_few_events(dask_scheduler, topic)
+
+
+def keep_few_events(scheduler: TopicsScheduler, topic: str) -> None:
+    """Have a scheduler, whose process this is, keep no more than the last event of a topic."""
+    with suppress(AttributeError):  # There is no other way to say so.
+        scheduler._broker._topics[topic].events = deque(maxlen=1)
+
+
+def _forget(topic: str, client: str, dask_scheduler: TopicsScheduler) -> None:
     dask_scheduler.task_metadata.pop(topic, None)
     dask_scheduler.log_event(topic, _END)
     dask_scheduler.unsubscribe_topic(topic, client)

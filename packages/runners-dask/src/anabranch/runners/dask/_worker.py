@@ -94,13 +94,14 @@ def _execute(parcel: Parcel, values: tuple[object, ...]) -> object:
         progress.first_attempt_begins()
         errand = Errand(worker, parcel)
         try:
-            with errand.logging():
-                value = _make_attempts(worker, parcel, values, errand, progress, stop)
+            try:
+                with errand.logging():
+                    value = _make_attempts(worker, parcel, values, errand, progress, stop)
+            finally:
+                errand.finish()
         except RunError:
-            errand.finish()
             progress.ended()
             raise
-        errand.finish()
         progress.ended(value)
         return value
     finally:
