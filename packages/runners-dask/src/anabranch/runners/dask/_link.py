@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, cast
 from weakref import WeakValueDictionary
 
@@ -199,16 +200,23 @@ class Link:
     def _open_mail(self, run_id: str, mail: bytes) -> None:
         letters: list[tuple[object, ...]] = pickle.loads(mail)
         for letter in letters:
-            match letter:
-                case ("log", dict(record)):
-                    deliver_record(cast("PackedRecord", record))
-                case ("abandoned", TaskRun() as abandoned):
-                    self.note_abandoned(abandoned)
-                case _:
-                    self._has_runs_below = True
-                    run = self._runs.get(run_id)
-                    if run is not None:
-                        run.take_report(letter)
+            try:
+                self._open_letter(run_id, letter)
+            except Exception:  # A handler of logs is broken. The other letters are none of it.
+                with suppress(Exception):
+                    self._logger.exception("What a run on a Dask worker said could not be noted")
+
+    def _open_letter(self, run_id: str, letter: tuple[object, ...]) -> None:
+        match letter:
+            case ("log", dict(record)):
+                deliver_record(cast("PackedRecord", record))
+            case ("abandoned", TaskRun() as abandoned):
+                self.note_abandoned(abandoned)
+            case _:
+                self._has_runs_below = True
+                run = self._runs.get(run_id)
+                if run is not None:
+                    run.take_report(letter)
 
     def stop(self, run: DaskRun[object], worker: str) -> None:
         """Have a run stopped where it is being executed, as far as can be; does not wait for it."""
