@@ -34,6 +34,7 @@ _PATIENCE: Final = 1.0
 _PROMPT: Final = 5.0
 
 _PLACE: Final = "_anabranch_runner"
+_FOLLOWED: Final = "_anabranch_is_followed"
 
 
 # Held while it is decided whether a worker's runner is used.
@@ -59,6 +60,11 @@ def runner_on(worker: Worker, execute: Execute) -> Generator[WorkerTaskRunner]:
     finally:
         with _deciding:
             runner.users -= 1
+            is_over = runner.is_unwanted and not runner.users
+            if is_over:
+                vars(worker).pop(_PLACE, None)
+        if is_over:
+            worker.loop.add_callback(runner.close)
 
 
 def _found_on(worker: Worker) -> WorkerTaskRunner | None:
@@ -78,7 +84,10 @@ def leave_workers(client: Client) -> None:
 async def _leave(dask_worker: Worker) -> None:
     with _deciding:
         runner = _found_on(dask_worker)
-        if runner is None or runner.users:
+        if runner is None:
+            return
+        if runner.users:  # They may be those of others, who do not know of it.
+            runner.is_unwanted = True
             return
         del vars(dask_worker)[_PLACE]
     await runner.close()
@@ -92,11 +101,13 @@ class WorkerTaskRunner(TaskRunner):
 
     Attributes:
         users: How many runs there have it.
+        is_unwanted: Whether it is to end with the last of them.
     """
 
     def __init__(self, worker: Worker, execute: Execute) -> None:
         super().__init__()
         self.users = 0
+        self.is_unwanted = False
         self._link: Final = WorkerLink(worker, execute, self.logger, self.note_abandoned)
         self._enter_in_place()
 
@@ -174,7 +185,6 @@ class WorkerLink(Link):
         self._opening: Final = threading.Lock()
         self._receipts: Final = Receipts()
         self._gives_receipts = True
-        self._is_followed = False
         self._events: Topic
 
     def open(self) -> None:
@@ -198,9 +208,10 @@ class WorkerLink(Link):
         )
         # The scheduler tells there of each graph that it has taken.
         client.subscribe_topic(client.id, self._note_graph)
-        if not self._is_followed:
+        # Once for each worker: the plugin that another one replaces is torn down, and this with it.
+        if _FOLLOWED not in vars(worker):
             import_sync()(worker.loop, worker.plugin_add, plugin=_closer(), name=_PLACE)
-            self._is_followed = True
+            vars(worker)[_FOLLOWED] = True
         self._events = Topic(client, self._note_event)
         fetch = cast("_GatheringClient", client).gather
         self._attach(distributed, client, self._events, fetch, self._receipts)
