@@ -534,9 +534,9 @@ def test_the_scheduler_does_not_pile_up_what_was_said(
 
     def kept() -> list[int]:
         # Those of workers hear of the runs there, and of nothing that those say.
-        names = {name: topic for name, topic in scheduler._broker._topics.items()}
-        ours = [name for name in names if name.startswith("anabranch-") and "worker" not in name]
-        return [len(names[name].events) for name in ours]
+        topics = scheduler._broker._topics
+        ours = [name for name in topics if name.startswith("anabranch-") and "worker" not in name]
+        return [len(topics[name].events) for name in ours]
 
     @flow(task_runner=runner)
     def body() -> list[int]:
