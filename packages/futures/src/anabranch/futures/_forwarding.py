@@ -157,4 +157,7 @@ def deliver_record(packed: PackedRecord) -> None:
     record = logging.makeLogRecord(dict(packed))
     logger = logging.getLogger(record.name)
     if logger.isEnabledFor(record.levelno):
-        logger.handle(record)
+        try:
+            logger.handle(record)
+        except Exception:  # Whoever has logged it is not here to hear of a broken handler.
+            _forwarder.handleError(record)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Final, TypeVar, final
 
@@ -86,5 +87,6 @@ class SerialThread:
             try:
                 function()
             except BaseException:  # What comes after it would wait for ever.
-                _logger.exception("Something failed in the thread %r", self._name)
+                with suppress(Exception):  # The handlers of logs may be what is broken.
+                    _logger.exception("Something failed in the thread %r", self._name)
             del function  # An idle thread keeps nothing alive.

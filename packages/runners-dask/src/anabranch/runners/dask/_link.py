@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, cast
 from weakref import WeakValueDictionary
 
@@ -214,7 +215,8 @@ class Link:
             try:
                 self._read(run_id, letter)
             except Exception:  # Handlers and filters of logs are foreign code.
-                _logger.exception("What a Dask worker has sent could not be dealt with")
+                with suppress(Exception):  # They may raise once more.
+                    _logger.exception("What a run on a Dask worker said could not be noted")
 
     def _read(self, run_id: str, letter: tuple[object, ...]) -> None:
         match letter:

@@ -61,7 +61,10 @@ class Mailbox:
                     letters.append(self._letters.popleft())
             if letters:
                 event = [self._home.run_id, pickle.dumps(letters)]
-                self._worker.log_event(self._home.topic, event)
+                # In its loop the worker would send it at once, and so before what another thread
+                # has handed over and the loop has not come to yet.
+                worker = self._worker
+                call_in_loop(worker.loop, worker.log_event, self._home.topic, event)
 
     async def _flush_later(self) -> None:
         await asyncio.sleep(_PAUSE)

@@ -14,7 +14,7 @@ from anabranch.runners.dask._errand import current_errand
 from anabranch.runners.dask._home import leave_here
 from anabranch.runners.dask._link import Link
 from anabranch.runners.dask._mail import Mailbox
-from anabranch.runners.dask._native import import_distributed, import_sync
+from anabranch.runners.dask._native import call_in_loop, import_distributed, import_sync
 from anabranch.runners.dask._receipts import Receipts
 from anabranch.runners.dask._run import DaskRun, bring
 from anabranch.runners.dask._topic import Topic
@@ -65,6 +65,11 @@ def runner_on(worker: Worker, execute: Execute) -> Generator[WorkerTaskRunner]:
     finally:
         with _deciding:
             runner.users -= 1
+            is_over = runner.is_unwanted and not runner.users
+            if is_over:
+                vars(worker).pop(_PLACE, None)
+        if is_over:
+            call_in_loop(worker.loop, runner.close)
 
 
 def _found_on(worker: Worker) -> WorkerTaskRunner | None:
@@ -84,7 +89,10 @@ def leave_workers(client: Client) -> None:
 async def _leave(dask_worker: Worker) -> None:
     with _deciding:
         runner = _found_on(dask_worker)
-        if runner is None or runner.users:
+        if runner is None:
+            return
+        if runner.users:  # They may be those of others, who do not know of it.
+            runner.is_unwanted = True
             return
         del vars(dask_worker)[_PLACE]
     await runner.close()
@@ -98,11 +106,13 @@ class WorkerTaskRunner(TaskRunner):
 
     Attributes:
         users: How many runs there have it.
+        is_unwanted: Whether it is to end with the last of them.
     """
 
     def __init__(self, worker: Worker, execute: Execute) -> None:
         super().__init__()
         self.users = 0
+        self.is_unwanted = False
         self._link: Final = WorkerLink(worker, execute, self.logger, self.note_abandoned)
         self._enter_in_place()
 
