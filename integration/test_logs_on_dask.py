@@ -98,14 +98,14 @@ def speak() -> tuple[str, str]:
     logger.debug("in detail")
     logger.info("counted %d of %s", 3, "them", extra={"part": 7})
     logger.warning("with care")
-    return task_run.name, task_run.id
+    return str(task_run.name), str(task_run.id)
 
 
 @task
 def say(text: str) -> str:
     """Log a line; return the name of the run."""
     get_run_logger().info("%s", text)
-    return task_run.name
+    return str(task_run.name)
 
 
 @task
@@ -122,7 +122,7 @@ def use_library() -> str:
     """Have a library log; return the name of the run."""
     _LIBRARY.debug("deep inside")
     _LIBRARY.info("at work")
-    return task_run.name
+    return str(task_run.name)
 
 
 @task(log_prints=True)
@@ -164,7 +164,7 @@ def say_below(text: str, depth: int) -> list[str]:
     name = say(text + " here")
     if not depth:
         return [name]
-    runs = say_below.map([f"{text}{number}" for number in range(2)], depth=unmapped(depth - 1))
+    runs = say_below.map([f"{text}{number}" for number in range(2)], unmapped(depth - 1))
     return [name, *(each for names in runs.result() for each in names)]
 
 
@@ -362,9 +362,7 @@ def test_runs_below_are_heard_from_whatever_worker(
     @flow(task_runner=runner)
     def body() -> list[str]:
         return [
-            each
-            for names in say_below.map(list("abcd"), depth=unmapped(2)).result()
-            for each in names
+            each for names in say_below.map(list("abcd"), unmapped(2)).result() for each in names
         ]
 
     names = body()
@@ -541,7 +539,7 @@ def test_the_scheduler_does_not_pile_up_what_was_said(
     @flow(task_runner=runner)
     def body() -> list[int]:
         count_up.submit(_MANY).result()
-        say_below.map(list("abcd"), depth=unmapped(2)).result()
+        say_below.map(list("abcd"), unmapped(2)).result()
         return kept()
 
     assert body() == [1]

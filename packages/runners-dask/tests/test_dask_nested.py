@@ -189,6 +189,24 @@ def ask_with_retries(path: Path) -> tuple[str, list[str]]:
     return run.result(), [state.name for state in run.history]
 
 
+def wait_for_a_while(ticket: Ticket) -> bool:
+    """Wait in vain for a run that has the only place."""
+    state = inner().submit(wait_at, ticket).wait(timeout=0.2)
+    ticket.announce()
+    return state is None
+
+
+def test_waiting_ends_in_time_though_the_place_is_taken(runner: TaskRunner) -> None:
+    """A run that has waited long enough goes on, and what it waited for keeps its place."""
+    with Gate() as gate:
+        parent = runner.submit(wait_for_a_while, gate.ticket)
+        gate.await_arrival()
+        gate.await_arrival()
+        gate.open()
+        assert parent.result()
+    assert runner.submit(ask_twice, 1).result() == 4
+
+
 @pytest.mark.parametrize(
     ("function", "expected"),
     [

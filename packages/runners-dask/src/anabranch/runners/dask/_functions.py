@@ -70,6 +70,7 @@ class FunctionStore:
 
 _functions: Final[OrderedDict[bytes | str, AnyFunction[object]]] = OrderedDict()
 _lock: Final = Lock()
+_fetching: Final = Lock()
 
 
 def load_function(worker: Worker, parcel: Parcel) -> AnyFunction[object]:
@@ -85,7 +86,16 @@ def load_function(worker: Worker, parcel: Parcel) -> AnyFunction[object]:
         if function is not None:
             _functions.move_to_end(reference)
             return function
-    pickled = reference if isinstance(reference, bytes) else _fetch(worker, parcel, reference)
+    if isinstance(reference, bytes):
+        return _keep(reference, reference)
+    with _fetching:  # Else each thread of the worker might have it sent.
+        function = _functions.get(reference)
+        if function is None:
+            function = _keep(reference, _fetch(worker, parcel, reference))
+    return function
+
+
+def _keep(reference: bytes | str, pickled: bytes) -> AnyFunction[object]:
     function = cast("AnyFunction[object]", pickle.loads(pickled))
     with _lock:
         _functions[reference] = function

@@ -110,6 +110,7 @@ class DaskRun(Future[R_co]):
 
     Attributes:
         annotations: The same, for each time that the run is submitted.
+        was_abandoned: Whether the run was given up, and may go on.
     """
 
     __slots__ = (
@@ -134,6 +135,7 @@ class DaskRun(Future[R_co]):
         "_worker",
         "annotations",
         "home",
+        "was_abandoned",
     )
 
     def __init__(
@@ -148,6 +150,7 @@ class DaskRun(Future[R_co]):
             loops |= upstream.needed_loops()
         super().__init__(item.task_run, loops=loops, listener=item.listener)
         self.annotations: Final = annotations
+        self.was_abandoned: bool = False
         self._connection = connection
         self.home: Final = home
         # Who is told of the runs below this one, if they are elsewhere.
@@ -408,6 +411,11 @@ class DaskRun(Future[R_co]):
         if self._worker:  # What a function has submitted is cancelled, although it goes on itself.
             self._connection.stop(self, self._worker)
         return Cancellation.WILL_STOP if self._is_async else Cancellation.CANNOT_STOP
+
+    def abandon(self, state: State[object]) -> bool:
+        """End the run although it may go on; see `Future.abandon`."""
+        self.was_abandoned = True
+        return super().abandon(state)
 
     def guard(self, function: AnyFunction[object], *args: object) -> None:
         """Call a function in a thread of ours or Dask's; if it raises, the run has `Crashed`."""

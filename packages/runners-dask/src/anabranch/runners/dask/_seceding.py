@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Final, Protocol, cast, final
 
 from anabranch.futures.runner import BlockingSection
+from anabranch.runners.dask._run import DaskRun
 
 if TYPE_CHECKING:
     from anabranch.futures import Future
@@ -31,7 +31,10 @@ class _Distributed(Protocol):
 class Seceding(BlockingSection):
     """Has a thread of a worker leave the worker's pool for as long as it waits.
 
-    Another one comes in its place, for the run that is waited for, or one that goes before.
+    Another one comes in its place, for the run that is waited for, or one that goes before. The
+    thread comes back when the run has ended, which makes room for it. If it has not, because the
+    time for waiting is over or it was given up, the thread goes on outside: that run may be what
+    has its place, for as long as it likes.
 
     Args:
         settle: Blocks until the scheduler knows what has been submitted here, for so many seconds
@@ -51,8 +54,13 @@ class Seceding(BlockingSection):
         self._settle(timeout)
         if future.done():
             return
-        with _seceded(self._outside):
+        if not is_in_pool():  # It may have left by itself.
             future.park(timeout)
+            return
+        _secede(self._outside)
+        future.park(timeout)
+        if future.done() and not (isinstance(future, DaskRun) and future.was_abandoned):
+            _distributed().rejoin()
 
 
 @final
@@ -98,15 +106,3 @@ def _secede(outside: Context) -> None:
 
 def _distributed() -> _Distributed:
     return cast("_Distributed", importlib.import_module("distributed"))
-
-
-@contextmanager
-def _seceded(outside: Context) -> Generator[None]:
-    if not is_in_pool():  # It may have left by itself.
-        yield
-        return
-    _secede(outside)
-    try:
-        yield
-    finally:
-        _distributed().rejoin()
