@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from anabranch.futures import Future, TaskRun, TaskRunner
-from anabranch.futures.runner import make_item, new_run_id
+from anabranch.futures.runner import current_scope, make_item, new_run_id
 
 
 def dispatch(
@@ -34,3 +34,11 @@ def until(condition: Callable[[], bool]) -> None:
 def increment(number: int) -> int:
     """Return the next number."""
     return number + 1
+
+
+def inner() -> TaskRunner:
+    """Return what the calling run submits to."""
+    scope = current_scope.get()
+    assert scope is not None
+    assert scope.runner is not None
+    return scope.runner

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import distributed
 import pytest
-from dask_tasks import dispatch, increment, until
+from dask_tasks import dispatch, increment, inner, until
 
 from anabranch.futures import (
     Cancellation,
@@ -22,7 +22,6 @@ from anabranch.futures import (
     gather,
     lift,
 )
-from anabranch.futures.runner import current_scope
 from anabranch.futures.testing import Gate, Ticket
 from anabranch.runners.dask import DaskTaskRunner
 
@@ -66,14 +65,6 @@ def is_known(cluster: distributed.LocalCluster, name: str) -> bool:
     scheduler = cluster.scheduler
     assert isinstance(scheduler, distributed.Scheduler)
     return any(str(key).startswith(name) for key in scheduler.tasks)
-
-
-def inner() -> TaskRunner:
-    """Return what the calling run submits to."""
-    scope = current_scope.get()
-    assert scope is not None
-    assert scope.runner is not None
-    return scope.runner
 
 
 def ask_and_count(number: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from typing import Any
 import distributed
 import pytest
 from dask_processes import worker_process
-from dask_tasks import dispatch, increment, until
+from dask_tasks import dispatch, increment, inner, until
 
 from anabranch.futures import (
     Cancelled,
@@ -28,7 +28,6 @@ from anabranch.futures import (
     lift,
     wait,
 )
-from anabranch.futures.runner import current_scope
 from anabranch.futures.testing import Gate, Ticket
 from anabranch.runners.dask import DaskTaskRunner
 
@@ -62,14 +61,6 @@ def scheduler_of(cluster: distributed.LocalCluster) -> distributed.Scheduler:
     scheduler = cluster.scheduler
     assert isinstance(scheduler, distributed.Scheduler)
     return scheduler
-
-
-def inner() -> TaskRunner:
-    """Return what the calling run submits to."""
-    scope = current_scope.get()
-    assert scope is not None
-    assert scope.runner is not None
-    return scope.runner
 
 
 def lines(log: Path) -> list[str]:

@@ -92,12 +92,8 @@ class Canceller:
         await self._outbox.flush()
         # Given back, and not cancelled: where something else depends on a key that nobody wants any
         # more, cancelling it makes the scheduler drop the client, and all of its runs.
-        message = {
-            "op": "client-releases-keys",
-            "keys": [native.key for native in natives],
-            "client": client.id,
-        }
-        client._send_to_scheduler(message)
+        keys = [native.key for native in natives]
+        self._outbox.forget(keys)
         # The scheduler passes over keys that it does not know yet, and it learns of a key some
         # time after it has been told: what was submitted just now would run all the same. It works
         # on submissions in their order, so it knows the keys once it has refused this one, which
@@ -107,6 +103,6 @@ class Canceller:
         refused = await self._outbox.call_after_all(nothing, unheard_of, key)
         with suppress(CancelledError):
             await cast("Awaitable[object]", refused.result())  # In the loop, it is a coroutine.
-        client._send_to_scheduler(message)
+        self._outbox.forget(keys)
         for native in natives:  # Nobody answers: whoever watches them would do so for ever.
             native._state.cancel()

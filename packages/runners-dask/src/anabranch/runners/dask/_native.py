@@ -100,7 +100,6 @@ class Client(Protocol):
         *args: object,
         key: str,
         pure: bool,
-        priority: int = 0,
     ) -> NativeFuture:
         """Have a function called on a worker."""
         ...

@@ -311,7 +311,7 @@ class Outbox:
         if self._client.status != "running":
             raise ConnectionError("The connection to the Dask scheduler is lost")
         await self._functions.ship(letter.parcel for letter in batch if letter.parcel)
-        self._forget([letter.native.key for letter in batch if letter.is_known])
+        self.forget([letter.native.key for letter in batch if letter.is_known])
         values = zip(*(letter.dependencies for letter in batch), strict=True)
         submit = partial(
             self._client.map,
@@ -323,7 +323,8 @@ class Outbox:
         )
         call_with(batch[0].annotations, submit)
 
-    def _forget(self, keys: list[str]) -> None:
+    def forget(self, keys: list[str]) -> None:
+        """Have the scheduler drop keys, some time soon; messages arrive in their order."""
         if keys:
             message = {"op": "client-releases-keys", "keys": keys, "client": self._client.id}
             self._client._send_to_scheduler(message)

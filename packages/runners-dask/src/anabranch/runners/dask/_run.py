@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar, cast, final
+from typing import TYPE_CHECKING, Final, TypeVar, final
 
 from anabranch.futures import (
     Cancellation,
@@ -28,7 +28,6 @@ from anabranch.futures.runner import (
     Report,
     ReportTaker,
     ScopeOwner,
-    StoredValue,
     current_clock,
     describe,
     failure_behind,
@@ -40,9 +39,10 @@ from anabranch.futures.runner import (
 from anabranch.runners.dask._annotations import NO_ANNOTATIONS, Annotations
 from anabranch.runners.dask._bare import bare
 from anabranch.runners.dask._outcomes import crashed, failure_of, was_refused
+from anabranch.runners.dask._value import DaskValue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from anabranch.runners.dask._home import Home
     from anabranch.runners.dask._link import Link
@@ -56,40 +56,6 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 _logger = logging.getLogger("anabranch.task_runner.dask")
-
-
-@final
-class DaskValue(StoredValue[R]):
-    """A value in the memory of a Dask worker."""
-
-    __slots__ = ("_connection", "_native", "_pickled", "_run_name")
-
-    def __init__(
-        self,
-        connection: Link,
-        native: NativeFuture,
-        run_name: str,
-        pickled: bytes | None,
-    ) -> None:
-        super().__init__()
-        self._pickled = pickled
-        self._connection = connection
-        self._native = native
-        self._run_name = run_name
-
-    def _fetch(self) -> R:
-        return cast("R", self._connection.fetch(self._native, self._run_name, self._pickled))
-
-    @classmethod
-    def _fetch_many(cls, values: Sequence[StoredValue[object]]) -> None:
-        by_link: dict[Link, dict[str, tuple[NativeFuture, DaskValue[object]]]] = {}
-        for value in values:
-            if isinstance(value, DaskValue) and value._pickled is None:
-                native = value._native
-                by_link.setdefault(value._connection, {})[native.key] = (native, value)
-        for link, wanted in by_link.items():
-            for key, fetched in link.fetch_many([native for native, _ in wanted.values()]):
-                wanted[key][1].keep(fetched)
 
 
 @final
