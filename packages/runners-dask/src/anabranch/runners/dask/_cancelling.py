@@ -51,6 +51,8 @@ class Canceller:
 
     def cancel(self, run: DaskRun[object], native: NativeFuture) -> None:
         """Have Dask forget a run; does not wait for it."""
+        # At once, and once more with the others: what the run depends on may end at any moment.
+        self._outbox.forget([native.key])
         with self._changed:
             self._waiting.append((native, run))
             if self._is_busy:
