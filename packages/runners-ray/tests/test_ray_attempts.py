@@ -365,11 +365,9 @@ def fail_when_stopped(notes: Path, ticket: Ticket) -> NoReturn:
 
 
 def test_ray_run_is_cancelled_whatever_it_makes_of_it(
-    runner: RayTaskRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runner: RayTaskRunner, tmp_path: Path
 ) -> None:
     """A cancelled run that ends with a failure of its own is not tried again."""
-    # On a busy machine a quarter of a second may not be enough for it.
-    monkeypatch.setattr("anabranch.runners.ray._connection._GRACE", 10.0)
     notes = tmp_path / "notes"
     with Gate() as gate:
         future = start(runner, fail_when_stopped, notes, gate.ticket, retry=RetryPolicy(3))

@@ -37,6 +37,7 @@ from anabranch.futures.runner import make_item, new_run_id, running_loop
 from anabranch.futures.testing import Gate, Ticket
 from anabranch.runners.ray import RayTaskRunner
 from anabranch.runners.ray._functions import ExportedFunctions
+from anabranch.runners.ray._worker import run_parcel
 
 pytestmark = pytest.mark.slow
 
@@ -304,11 +305,9 @@ def test_ray_gets_quoted_arguments_whole(runner: RayTaskRunner) -> None:
 
 
 def test_ray_interrupts_a_running_run_so_that_it_cleans_up(
-    runner: RayTaskRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runner: RayTaskRunner, tmp_path: Path
 ) -> None:
     """A cancelled run gets a chance to clean up."""
-    # On a busy machine a quarter of a second may not be enough for it.
-    monkeypatch.setattr("anabranch.runners.ray._connection._GRACE", 10.0)
     notes = tmp_path / "notes"
     with Gate() as gate:
         future = runner.submit(wait_cleaning_up, gate.ticket, str(notes))
@@ -386,7 +385,7 @@ def test_ray_cancels_everything_when_left_by_an_exception(
 
 def test_the_function_of_a_task_is_shipped_once() -> None:
     """So is one in a partial that binds nothing, as a task has it; what is bound may change."""
-    functions = ExportedFunctions()
+    functions = ExportedFunctions(run_parcel)
     of_task, bound = functools.partial(add), functools.partial(add, 1)
     exported, before = functions.get(of_task, "add")
     assert before == ()

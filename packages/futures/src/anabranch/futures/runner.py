@@ -103,6 +103,7 @@ from anabranch.futures._states import (
     describe,
     root_cause,
 )
+from anabranch.futures._stopping import RunStop
 from anabranch.futures._stored_values import StoredValue
 from anabranch.futures._time_limits import TimeLimiter, limit_by_thread, limited_async
 from anabranch.futures._timers import held_clock, sleep, sleep_async, watched_loop
@@ -149,6 +150,7 @@ __all__ = [
     "Reporter",
     "RunError",
     "RunScope",
+    "RunStop",
     "RunnerHost",
     "Scan",
     "ScopeOwner",

@@ -263,10 +263,7 @@ def _(subject: Subject) -> None:
     assert [each.getMessage() for each in ends] == ["Finished in state Completed()"]
 
 
-@behaviour(
-    "brings what a task logs and prints to the handlers of this process",
-    not_for={"ray": "not built yet: what is logged elsewhere stays there"},
-)
+@behaviour("brings what a task logs and prints to the handlers of this process")
 def _(subject: Subject) -> None:
     @flow(task_runner=subject.make(), log_prints=True)
     def body() -> str:

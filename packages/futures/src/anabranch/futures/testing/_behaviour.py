@@ -303,11 +303,6 @@ ONLY_IN_PARALLEL: Final[Reasons] = {
     ConcurrencyType.CONCURRENT: "its runs execute in this process",
 }
 
-#: For behaviours of runs that are seen to be running.
-TELLS_LATE: Final[Reasons] = {
-    "ray": "Ray tells that a run has started when it has ended; until then it is Pending"
-}
-
 
 #: The future of a run of any function.
 AnyFuture: TypeAlias = Future[Any]  # type: ignore[explicit-any]  # Only the function knows.
@@ -425,10 +420,9 @@ class Listening:
         """Wait for what it becomes next, and return that."""
         return self.states.get(timeout=_PATIENCE)
 
-    def until_running(self, subject: Subject) -> None:
-        """Wait until it has become Running, if the runner tells that while it is."""
-        if subject.name not in TELLS_LATE:
-            assert isinstance(self.next(), Running)
+    def until_running(self) -> None:
+        """Wait until it has become Running."""
+        assert isinstance(self.next(), Running)
 
     def names(self) -> list[str]:
         """Return the names of what it has become so far, and forget them."""

@@ -27,7 +27,6 @@ from anabranch.futures import (
 )
 from anabranch.futures.testing._behaviour import (
     NOT_IN_PLACE,
-    TELLS_LATE,
     Behaviour,
     Listening,
     Subject,
@@ -82,7 +81,7 @@ def _(subject: Subject) -> None:
 
 @behaviour(
     "says that a run is Pending, then Running, and has no result yet",
-    not_for={**NOT_IN_PLACE, **TELLS_LATE},
+    not_for=NOT_IN_PLACE,
 )
 def _(subject: Subject) -> None:
     listening = Listening()
@@ -90,7 +89,7 @@ def _(subject: Subject) -> None:
         first = dispatch(subject, wait_at, gate.ticket, listener=listening)
         behind = subject.runner.submit(same, first)
         gate.await_arrival()
-        listening.until_running(subject)
+        listening.until_running()
         assert isinstance(first.state, Running)
         assert isinstance(behind.state, Pending)
         assert first.state.type is StateType.RUNNING
@@ -103,7 +102,7 @@ def _(subject: Subject) -> None:
 
 @behaviour(
     "counts the runs that are pending and those that are running",
-    not_for={**NOT_IN_PLACE, **TELLS_LATE},
+    not_for=NOT_IN_PLACE,
 )
 def _(subject: Subject) -> None:
     listening = Listening()
@@ -112,7 +111,7 @@ def _(subject: Subject) -> None:
         first = dispatch(subject, wait_at, gate.ticket, listener=listening)
         behind = [subject.runner.submit(same, first) for _ in range(3)]
         gate.await_arrival()
-        listening.until_running(subject)
+        listening.until_running()
         now = subject.runner.statistics()
         assert now.submitted - before.submitted == 4
         assert (now.running, now.pending) == (1, 3)
@@ -151,14 +150,14 @@ def _refuse(_: logging.LogRecord) -> bool:
 
 @behaviour(
     "says that a run is Retrying between two attempts, and cancels it there",
-    not_for={**NOT_IN_PLACE, **TELLS_LATE},
+    not_for=NOT_IN_PLACE,
 )
 def _(subject: Subject) -> None:
     listening = Listening()
     with new_tally() as tally:
         policy = RetryPolicy(5, 3600.0)
         future = dispatch(subject, try_until, tally, 5, retry=policy, listener=listening)
-        listening.until_running(subject)
+        listening.until_running()
         assert isinstance(listening.next(), Retrying)
         state = future.state
         assert isinstance(state, Retrying), state
@@ -203,7 +202,7 @@ def _(subject: Subject) -> None:
         )
         behind = subject.runner.submit(same, future)
         gate.await_arrival()
-        listening.until_running(subject)
+        listening.until_running()
         assert future.cancel() is Cancellation.WILL_STOP
         assert isinstance(future.wait(timeout=30), Cancelled)
         assert isinstance(behind.wait(timeout=30), UpstreamFailed)
@@ -221,7 +220,7 @@ def _(subject: Subject) -> None:
         listening = Listening()
         future = dispatch(subject, wait_at, gate.ticket, 5, listener=listening)
         gate.await_arrival()
-        listening.until_running(subject)
+        listening.until_running()
         if future.cancel() is Cancellation.CANNOT_STOP:
             assert not future.done()
             gate.open()

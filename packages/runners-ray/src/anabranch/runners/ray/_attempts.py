@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Callable
-from typing import Final, TypeAlias, cast, final
+from typing import TYPE_CHECKING, Final, cast, final
 
 import attrs
 import ray
@@ -13,13 +13,10 @@ from ray.experimental import internal_kv
 
 from anabranch.futures import Cancelled, Crashed, Retrying, RunCrashedError, Running, TaskRun
 from anabranch.futures.runner import AnyFunction, RunError, Shipment, describe
+from anabranch.runners.ray._parcel import History
 
-#: A state between the first attempt and the end: its name, its time in seconds since the epoch, and
-#: its message.
-Moment: TypeAlias = tuple[str, float, str | None]
-
-#: What a run has gone through on one worker.
-History: TypeAlias = tuple[Moment, ...]
+if TYPE_CHECKING:
+    from anabranch.runners.ray._errand import Errand
 
 _CANCELLED: Final = "The run was cancelled between two attempts."
 
@@ -73,24 +70,36 @@ class AttemptLog:
 
     Args:
         shipment: The run.
+
+    Attributes:
+        first_attempt: The number of the attempt that was the first one here.
+        history: What has happened here so far.
     """
 
     def __init__(self, shipment: Shipment) -> None:
         self._run: Final = shipment.task_run
+        self.first_attempt: Final = shipment.first_attempt
         self._attempt = shipment.first_attempt
         self.history: History = (("Running", time.time(), None),)
 
-    def note(self, state: Running | Retrying) -> None:
+    def note(self, errand: Errand, state: Running | Retrying) -> None:
         """Take note that the run waits for another attempt, or is about to make it.
+
+        Args:
+            errand: The run.
+            state: What it is in.
 
         Raises:
             RunError: It must not make it.
         """
-        if _is_cancelled():  # What interrupted the attempt may have come out as its own failure.
+        if (
+            errand.stopping.is_wanted or _is_cancelled()
+        ):  # What interrupted the attempt may have come out as its own failure.
             raise RunError.of(self._run, Cancelled(message=_CANCELLED))
         moment = (state.name, state.timestamp.timestamp(), state.message)
         self.history = (*self.history, moment)
         if isinstance(state, Retrying):
+            errand.tell_moments()
             return
         self._attempt += 1
         try:
@@ -100,6 +109,7 @@ class AttemptLog:
             message = f"Attempt {self._attempt} could not be recorded in Ray: {describe(error)}"
             crash = RunCrashedError(f"Run {self._run.name!r} crashed: {message}")
             raise RunError.of(self._run, Crashed(exception=crash, message=message)) from error
+        errand.tell_moments()
 
     def give_up(self) -> None:
         """Take note that this process ends itself, because the attempt would not end in time."""

@@ -6,31 +6,35 @@ import logging
 import pickle
 import socket
 import threading
-import time
-from contextlib import suppress
-from functools import partial
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, cast, final
+from weakref import WeakValueDictionary
 
 import ray
-from ray.exceptions import RayError
 
-from anabranch.futures import ResultUnavailableError
 from anabranch.futures.runner import SerialThread
 from anabranch.runners.ray import _native
-from anabranch.runners.ray._native import Ref
+from anabranch.runners.ray._link import Link
+from anabranch.runners.ray._origin import FlowOrigin
 from anabranch.runners.ray._output import wait_for_output
+from anabranch.runners.ray._relay import Inbox, end_relay, start_relay
 from anabranch.runners.ray._startup import AUTO, LOCAL, Target
 
-#: How long a cancelled run has to clean up before its worker is killed, in seconds. Less than
-#: what a runner that is left by Ctrl-C waits for its runs.
-_GRACE: Final = 0.25
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anabranch.futures import TaskRun
+    from anabranch.futures.runner import ScopeOwner
+    from anabranch.runners.ray._home import Home
+    from anabranch.runners.ray._parcel import Letter
+    from anabranch.runners.ray._relay import RelayHandle
+    from anabranch.runners.ray._run import RayRun
 
 #: How long our own threads are waited for at the end, in seconds.
 _PATIENCE: Final = 2.0
 
 
 @final
-class Connection:
+class Connection(Link):
     """The instance of Ray that this process uses, as long as any runner does.
 
     Args:
@@ -39,17 +43,14 @@ class Connection:
     Attributes:
         target: The same; for a user's own instance, its address.
         users: How many runners use it; for those who hold the lock of the `Lease`.
-        completions: The thread in which runs end. Ray's own thread, which tells of the ends, must
-            not be held up by callbacks, nor by what they submit.
-        helper: The thread for what waits for other things than runs, such as fetching the values
-            of other runners.
+        runs: The runs that were submitted to it here, by their ids.
+        relay_name: What workers call the relay of this process.
+        inbox: What workers have left there.
     """
 
     def __init__(self, target: Target | None) -> None:
         self.users = 0
-        self.completions: Final = SerialThread("anabranch-ray")
-        self.helper: Final = SerialThread("anabranch-ray-helper")
-        self._stopper: Final = SerialThread("anabranch-ray-stopper")
+        self.runs: Final[WeakValueDictionary[str, RayRun[object]]] = WeakValueDictionary()
         # Ray's processes end with the thread that started them, and started in the main thread
         # it would take over SIGTERM: so they get a thread that lives for as long as they do.
         self._owner: Final = SerialThread("anabranch-ray-owner") if target is not None else None
@@ -59,8 +60,9 @@ class Connection:
             self.dashboard_url = _start(target, self._owner)
         self._session: Final = _native.session_id()
         self.target: Final = target or Target(self._session[0], {})
-        self._is_client: Final = _native.is_client()
-        self._door: Ref | None = ray.put(None)
+        super().__init__()
+        self.relay_name, self._relay = start_relay()
+        self.inbox: Final = Inbox(self._relay, self.completions, self._read)
 
     def is_open(self) -> bool:
         """Whether this process is still connected, and to the same instance."""
@@ -84,76 +86,40 @@ class Connection:
                 "call ray.shutdown() first, or leave out the address to use that instance"
             )
 
-    # ------------------------------------------------------------------ values
+    # ------------------------------------------------------------------ what workers say
 
-    def fetch(self, ref: Ref, run_name: str, pickled: bytes | None) -> object:
-        """Bring over the value of a run, unless it has come already, pickled.
+    def remember(self, run: RayRun[object]) -> None:
+        """Take note of a run, of which something may be heard while it goes on."""
+        self.runs[run.task_run.id] = run
 
-        Raises:
-            ResultUnavailableError: Ray no longer has it.
-        """
-        if not self.is_open():  # Asked first, because ray.get would start an instance.
-            raise ResultUnavailableError(
-                f"The value of run {run_name!r} was left in Ray, and the connection to it has "
-                "ended. Call .result() before the runner is left, or return the future from the "
-                "flow"
-            )
-        if pickled is not None:
-            # If that fails, it is by foreign code, and Ray says what it makes of the same.
-            with suppress(Exception, SystemExit):
-                return pickle.loads(pickled)
-        try:
-            return ray.get(ref)
-        except (RayError, ConnectionError, SystemExit) as error:
-            raise ResultUnavailableError(
-                f"The value of run {run_name!r} cannot be fetched from Ray: {error}. "
-                "Run the task again, or have it store its value elsewhere"
-            ) from error
+    def relay_of(self, home: Home) -> RelayHandle:
+        """Return the relay of this process."""
+        del home
+        return self._relay
 
-    # ------------------------------------------------------------------ stopping runs
+    def origin(
+        self, owner: ScopeOwner | None, note_abandoned: Callable[[TaskRun], object]
+    ) -> FlowOrigin:
+        """Return what this process is to the runs that come from here; see `FlowOrigin`."""
+        return FlowOrigin(self.relay_name, self.inbox, owner, note_abandoned)
 
-    def stop(self, ref: Ref, ended: threading.Event) -> None:
-        """Have the run behind a ref stopped: politely first, and by force if that is in vain.
-
-        Args:
-            ref: Any ref of the run.
-            ended: Set when Ray has reported the end of the run.
-        """
-        # By force alone is no way: if the run ends meanwhile, what is killed is the next run on
-        # the same worker.
-        self._cancel(ref, force=False)
-        deadline = time.monotonic() + _GRACE
-        self._stopper.call_soon(partial(self._kill, ref, ended, deadline))
-
-    def _kill(self, ref: Ref, ended: threading.Event, deadline: float) -> None:
-        if not ended.wait(max(deadline - time.monotonic(), 0)):
-            self._cancel(ref, force=True)
-
-    def _cancel(self, ref: Ref, *, force: bool) -> None:
-        def cancel(_: object) -> None:
-            # It refuses some kinds of work; then the run ends when it ends.
-            with suppress(ValueError, TypeError, RayError):
-                ray.cancel(ref, force=force)
-
-        door = self._door
-        if door is None:
-            return  # The connection is closed, and what ran on it has ended.
-        if self._is_client:
-            cancel(None)
-        else:
-            # In Ray's own thread, where the ends of runs come in. In any other, a cancellation
-            # that meets the end of its run aborts this process ("Tried to complete task that was
-            # not pending").
-            _native.on_completed(door, cancel)
+    def _read(self, posted: bytes) -> None:
+        run_id, letters = cast("tuple[str, list[Letter]]", pickle.loads(posted))
+        run = self.runs.get(run_id)
+        if run is not None:
+            run.read(letters)
 
     # ------------------------------------------------------------------ the end
 
     def close(self, logger: logging.Logger) -> None:
         """End what we started; for the last user. All runs have ended, or been given up."""
+        self.inbox.close()
         for thread in (self._stopper, self.helper, self.completions):
             if not thread.close(_PATIENCE):
                 logger.warning("Abandoned a thread of the Ray runner that does not end")
         self._door = None
+        if self.is_open():
+            end_relay(self._relay)
         if self._owner is None:
             return
         is_open = self.is_open()

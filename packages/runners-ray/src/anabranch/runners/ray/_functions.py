@@ -11,7 +11,7 @@ from typing import Final, TypeAlias, final
 
 from anabranch.futures.runner import AnyFunction
 from anabranch.runners.ray._native import Exported, export
-from anabranch.runners.ray._worker import Entry, entry_of, travelling_entry
+from anabranch.runners.ray._parcel import Entry, Execute, entry_of, travelling_entry
 
 _Key: TypeAlias = tuple[object, ...]
 
@@ -21,9 +21,14 @@ _KEPT: Final = 256
 
 @final
 class ExportedFunctions:
-    """The functions that a started runner has made known to Ray."""
+    """The functions that a started runner has made known to Ray.
 
-    def __init__(self) -> None:
+    Args:
+        execute: Runs what arrives on workers.
+    """
+
+    def __init__(self, execute: Execute) -> None:
+        self._execute: Final = execute
         self._lock = threading.Lock()
         # The values refer to the keys' objects, so that no id among the keys is given out again.
         self._exported: OrderedDict[_Key, tuple[Exported, object]] = OrderedDict()
@@ -40,10 +45,14 @@ class ExportedFunctions:
         plain = _unbound(function)
         if not _is_constant(plain):
             # A bound method or the like carries an object whose state may differ the next time.
-            return self._get(("travelling", name), lambda: travelling_entry(name)), (function,)
+            return self._get(("travelling", name), lambda: travelling_entry(name, self._execute)), (
+                function,
+            )
         contents = _closure_of(plain)
         key = (id(function), name, *map(id, contents))
-        return self._get(key, lambda: entry_of(function, name), (function, contents)), ()
+        return self._get(
+            key, lambda: entry_of(function, name, self._execute), (function, contents)
+        ), ()
 
     def _get(
         self,

@@ -14,7 +14,7 @@ import ray
 import ray.util.client
 from ray import cloudpickle
 
-from anabranch.runners.ray._worker import Entry, Pickler
+from anabranch.runners.ray._parcel import Entry, Pickler
 
 #: The handle of something that lies, or will lie, in Ray.
 Ref: TypeAlias = "ray.ObjectRef[object]"

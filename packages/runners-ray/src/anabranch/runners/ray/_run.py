@@ -6,10 +6,10 @@ import logging
 import pickle
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final, TypeVar, cast, final
+from typing import TYPE_CHECKING, Final, TypeVar, cast, final
 
 from anabranch.futures import (
     Cancellation,
@@ -26,6 +26,7 @@ from anabranch.futures import (
 from anabranch.futures.runner import (
     CancelTimer,
     Delay,
+    RunError,
     StoredValue,
     current_clock,
     describe,
@@ -35,11 +36,14 @@ from anabranch.futures.runner import (
     when_ready,
 )
 from anabranch.runners.ray import _native
-from anabranch.runners.ray._attempts import History, forget_record, take_record
-from anabranch.runners.ray._connection import Connection
+from anabranch.runners.ray._attempts import forget_record, take_record
 from anabranch.runners.ray._native import Ref
 from anabranch.runners.ray._outcome import find_run_error, has_begun, own_state
-from anabranch.runners.ray._worker import Outcome
+from anabranch.runners.ray._parcel import SILENCE, History, LastWords, Letter, Outcome
+
+if TYPE_CHECKING:
+    from anabranch.runners.ray._link import Link
+    from anabranch.runners.ray._origin import Origin
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -64,9 +68,7 @@ class RayValue(StoredValue[R]):
 
     __slots__ = ("_connection", "_pickled", "_ref", "_run_name")
 
-    def __init__(
-        self, connection: Connection, ref: Ref, run_name: str, pickled: bytes | None
-    ) -> None:
+    def __init__(self, connection: Link, ref: Ref, run_name: str, pickled: bytes | None) -> None:
         super().__init__()
         self._pickled = pickled
         self._connection = connection
@@ -75,6 +77,15 @@ class RayValue(StoredValue[R]):
 
     def _fetch(self) -> R:
         return cast("R", self._connection.fetch(self._ref, self._run_name, self._pickled))
+
+    @classmethod
+    def _fetch_many(cls, values: Sequence[StoredValue[object]]) -> None:
+        stored = [each for each in values if isinstance(each, RayValue) and each._pickled is None]
+        for link in {id(each._connection): each._connection for each in stored}.values():
+            here = [each for each in stored if each._connection is link]
+            found = link.fetch_many([each._ref for each in here])
+            for each, value in zip(here, found, strict=False):
+                each.keep(value)
 
 
 @final
@@ -88,6 +99,7 @@ class RayRun(Future[R_co]):
 
     Attributes:
         connection: Where the run is.
+        origin: Where it comes from.
         value_ref: What the run's value is in Ray; None before it was submitted there, and when
             there is no value to come.
         outcome_ref: What tells of the run's end, without the value; None before, after, and while
@@ -98,6 +110,7 @@ class RayRun(Future[R_co]):
         connection: Where to.
         launch: Submits the run to Ray, to begin with the attempt of a number; called in the helper
             thread.
+        origin: Where it comes from.
     """
 
     __slots__ = (
@@ -111,8 +124,10 @@ class RayRun(Future[R_co]):
         "_retry",
         "_time_limit",
         "_timer",
+        "_told",
         "_upstreams",
         "connection",
+        "origin",
         "outcome_ref",
         "value_ref",
     )
@@ -120,11 +135,13 @@ class RayRun(Future[R_co]):
     def __init__(
         self,
         item: WorkItem[R_co],
-        connection: Connection,
+        connection: Link,
         launch: Callable[[RayRun[R_co], WorkItem[R_co], int], None],
+        origin: Origin,
     ) -> None:
         super().__init__(item.task_run, listener=item.listener)
         self.connection: Final = connection
+        self.origin: Final = origin
         self.value_ref: Ref | None = None
         self.outcome_ref: Ref | None = None
         self._retry: Final = item.retry
@@ -134,6 +151,8 @@ class RayRun(Future[R_co]):
         self._timer: CancelTimer | None = None
         # The attempt that the worker begins with.
         self._attempt = 1
+        # How much of its history on that worker is known here.
+        self._told = 0
         # The time of the latest event, in seconds since the epoch.
         self._latest = 0.0
         self._upstreams: tuple[Future[object], ...] = ()
@@ -142,7 +161,7 @@ class RayRun(Future[R_co]):
         # Whether Ray knows by itself that there is no value to come, nor to what depends on it.
         self._fails_in_ray = False
 
-    def is_in(self, connection: Connection) -> bool:
+    def is_in(self, connection: Link) -> bool:
         """Whether the run's value lies, or will lie, where this connection leads to.
 
         Where that of a run lies that may be retried is known when it has completed.
@@ -167,6 +186,7 @@ class RayRun(Future[R_co]):
         self._upstreams = upstreams
         self.value_ref = value_ref
         self.outcome_ref = outcome_ref
+        self.connection.remember(self)
         _native.on_completed(outcome_ref, partial(self._report, value_ref))
         if self.done():  # Cancelled meanwhile, by someone who found nothing to cancel in Ray.
             self._stop(outcome_ref)
@@ -208,28 +228,63 @@ class RayRun(Future[R_co]):
 
     def _end_in_ray(self, value_ref: Ref, outcome: object) -> None:
         if not isinstance(outcome, BaseException):
-            history, pickled = cast(Outcome, pickle.loads(cast(bytes, outcome)))
+            history, pickled, words = cast(Outcome, pickle.loads(cast(bytes, outcome)))
             self._forget_record(history)
-            self._follow(history)
-            value = RayValue[R_co](self.connection, value_ref, self.task_run.name, pickled)
-            self.set_final(Completed(value))
+            self._hear(words, partial(self._complete, value_ref, history, pickled))
         elif (error := find_run_error(outcome)) is not None:
             is_own = error.run_id == self.task_run.id
-            history = cast(History, error.history) if is_own else ()
+            told = cast("tuple[History, LastWords]", error.history or ((), SILENCE))
+            history, words = told if is_own else ((), SILENCE)
             self._forget_record(history)
-            if self.done():
-                return
-            self._follow(history)
-            if is_own and self._ended is not None and error.kind == "Crashed":
-                # What stopped it is the KeyboardInterrupt by which Ray cancels.
-                self.set_final(Cancelled(message=_STOPPED))
-            else:
-                self.set_final(error.state_of(self.task_run))
+            self._hear(words, partial(self._fail, error, history, is_own=is_own))
         elif self.done() or self._ended is not None:
             self._forget_record(None)
+            self._end_after_loss(partial(self.set_final, Cancelled(message=_STOPPED)))
+        else:
+            state = own_state(outcome, self.task_run)
+            self._end_after_loss(partial(self._end_or_blame, state))
+
+    def _hear(self, words: LastWords, then: Callable[[], object]) -> None:
+        """Take note of what the run has said, then call something; in the same thread."""
+        if words == SILENCE:
+            then()
+        else:
+            self.origin.hear(words, partial(self.guard, then))
+
+    def _end_after_loss(self, end: Callable[[], object]) -> None:
+        """End when all has been read that a lost worker has said of the run and of those below."""
+        if self._told:
+            self._hear((None, True), end)
+        else:
+            end()
+
+    def _complete(self, value_ref: Ref, history: History, pickled: bytes | None) -> None:
+        self._follow(history[self._told :])
+        value = RayValue[R_co](self.connection, value_ref, self.task_run.name, pickled)
+        self.set_final(Completed(value))
+
+    def _fail(self, error: RunError, history: History, *, is_own: bool) -> None:
+        if self.done():
+            return
+        self._follow(history[self._told :])
+        if is_own and self._ended is not None and error.kind == "Crashed":
+            # What stopped it is an interrupt of ours.
             self.set_final(Cancelled(message=_STOPPED))
         else:
-            self._end_or_blame(own_state(outcome, self.task_run))
+            self.set_final(error.state_of(self.task_run))
+
+    def read(self, letters: Sequence[Letter]) -> None:
+        """Take note of what the run has said while it goes on, in the thread in which runs end."""
+        others = []
+        for letter in letters:
+            match letter:
+                case ("moments", int(attempt), int(told), tuple(moments)):
+                    if attempt == self._attempt and told == self._told and not self.done():
+                        self._told += len(moments)
+                        self._follow(cast("History", moments))
+                case _:
+                    others.append(letter)
+        self.origin.read(others)
 
     def _forget_record(self, history: History | None) -> None:
         """Have the record of the attempts removed, unless the history says that there is none."""
@@ -265,7 +320,7 @@ class RayRun(Future[R_co]):
             self.connection.helper.call_soon(judge)
             return
         self._forget_record(None)
-        self._follow(self._unrecorded() if has_begun(state) else ())
+        self._follow(self._unrecorded() if has_begun(state) and not self._told else ())
         self.set_final(state)
 
     def _unrecorded(self) -> History:
@@ -306,7 +361,7 @@ class RayRun(Future[R_co]):
                 if record.is_out_of_time and self._time_limit is not None:
                     state = timed_out(self.task_run, self._time_limit)
             verdict = self._verdict(attempt, state)
-        go_on = partial(self._go_on, attempt, history, verdict)
+        go_on = partial(self._go_on, attempt, history[self._told :], verdict)
         self.connection.completions.call_soon(partial(self.guard, go_on))
 
     def _verdict(self, attempt: int, state: State[R_co]) -> Delay | State[object]:
@@ -327,6 +382,7 @@ class RayRun(Future[R_co]):
         with self._lock:  # A cancellation comes either before or after this.
             is_unwanted = self._ended is not None
             self._attempt = attempt + 1
+            self._told = 0
             self._has_ended = self._fails_in_ray = False
             self._upstreams = ()
             self.value_ref = self.outcome_ref = None
@@ -359,9 +415,8 @@ class RayRun(Future[R_co]):
         """Ask for the run to be stopped.
 
         A run that has certainly not started, or that waits to be submitted to Ray again, is over at
-        once. Of any other, Ray does not tell whether it has started: it is taken out of the queue,
-        or else interrupted like by Ctrl-C, and if that has not ended it a quarter of a second
-        later, its worker process is killed.
+        once. Any other is taken out of the queue, or else interrupted, and if that has not ended it
+        half a second later, its worker process is ended.
         """
         upstreams = self._upstreams
         outcome_ref = self.outcome_ref
@@ -385,7 +440,7 @@ class RayRun(Future[R_co]):
                 return True
             self._ended = ended = threading.Event()
         if not self._has_ended:
-            self.connection.stop(outcome_ref, ended)
+            self.connection.stop(self.task_run.id, self.origin.home, outcome_ref, ended)
         return True
 
 

@@ -16,10 +16,11 @@ from anabranch.futures import (
     TaskRunner,
     WorkItem,
 )
+from anabranch.futures.runner import current_scope
 from anabranch.runners.ray._environment import import_variables, unchanged_environment
 
 if TYPE_CHECKING:
-    from anabranch.runners.ray._connection import Lease
+    from anabranch.runners.ray._connection import Connection, Lease
     from anabranch.runners.ray._session import Session
 
 R = TypeVar("R")
@@ -77,6 +78,7 @@ class RayTaskRunner(TaskRunner):
         self._address: Final = address
         self._init_kwargs: Final = dict(init_kwargs or {})
         self._session: Session | None = None
+        self._connection: Connection | None = None
 
     @property
     def concurrency_type(self) -> ConcurrencyType:
@@ -94,10 +96,10 @@ class RayTaskRunner(TaskRunner):
         async def end() -> None:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(lease.close, limiter=anyio.CapacityLimiter(1))
-            self._session = None
+            self._session = self._connection = None
 
         exit_stack.push_async_callback(end)
-        self._session = await anyio.to_thread.run_sync(self._open, lease, limiter=limiter)
+        await anyio.to_thread.run_sync(self._open, lease, limiter=limiter)
 
     def _make_lease(self) -> Lease:
         # Imported here because it takes Ray, which is heavy, and is not installed everywhere.
@@ -113,12 +115,18 @@ class RayTaskRunner(TaskRunner):
             ) from error
         return Lease(Target.of(self._address, self._init_kwargs), self.logger)
 
-    @staticmethod
-    def _open(lease: Lease) -> Session:
+    def _open(self, lease: Lease) -> None:
         from anabranch.runners.ray._session import Session  # noqa: PLC0415 - as for the lease
+        from anabranch.runners.ray._worker import run_parcel  # noqa: PLC0415 - likewise
 
-        return Session(lease.open())
+        self._connection = connection = lease.open()
+        self._session = Session(connection, run_parcel)
 
     def _submit(self, item: WorkItem[R]) -> Future[R]:
-        assert self._session is not None, "dispatch() refuses work while it is not started"
-        return self._session.submit(item, self.admit)
+        connection, session = self._connection, self._session
+        assert connection is not None, "dispatch() refuses work while it is not started"
+        assert session is not None, "likewise"
+        scope = current_scope.get()
+        # What is submitted elsewhere than in the runner's own flow is nobody's business there.
+        owner = scope.owner if scope is not None and scope.runner is self else None
+        return session.submit(item, self.admit, connection.origin(owner, self.note_abandoned))

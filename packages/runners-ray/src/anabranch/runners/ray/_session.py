@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final, TypeVar, final
+from typing import TYPE_CHECKING, Final, TypeVar, final
 
 import attrs
 
@@ -23,11 +23,15 @@ from anabranch.futures.runner import (
     when_ready,
 )
 from anabranch.runners.ray import _native
-from anabranch.runners.ray._connection import Connection
 from anabranch.runners.ray._functions import ExportedFunctions
 from anabranch.runners.ray._native import Ref
+from anabranch.runners.ray._parcel import parcel_of
 from anabranch.runners.ray._run import RayRun
-from anabranch.runners.ray._worker import parcel_of
+
+if TYPE_CHECKING:
+    from anabranch.runners.ray._link import Link
+    from anabranch.runners.ray._origin import Origin
+    from anabranch.runners.ray._parcel import Execute
 
 R = TypeVar("R")
 
@@ -38,20 +42,24 @@ class Session:
 
     Args:
         connection: Where to.
+        execute: Runs what arrives on workers.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Link, execute: Execute) -> None:
         self._connection: Final = connection
-        self._functions: Final = ExportedFunctions()
+        self._functions: Final = ExportedFunctions(execute)
 
-    def submit(self, item: WorkItem[R], admit: Callable[[Future[object]], object]) -> RayRun[R]:
+    def submit(
+        self, item: WorkItem[R], admit: Callable[[Future[object]], object], origin: Origin
+    ) -> RayRun[R]:
         """Have an item run, and return its future at once.
 
         Args:
             item: What to run.
             admit: Told of the run before it can start.
+            origin: Where the run belongs, and who hears of it.
         """
-        run: RayRun[R] = RayRun(item, self._connection, self._launch)
+        run: RayRun[R] = RayRun(item, self._connection, self._launch, origin)
         admit(run)
         try:
             self._bring(run, item)
@@ -98,7 +106,7 @@ class Session:
         shipment = packed.shipment
         if first_attempt > 1:
             shipment = attrs.evolve(shipment, first_attempt=first_attempt)
-        parcel = parcel_of(shipment, len(values))
+        parcel = parcel_of(shipment, len(values), run.origin.home)
         arguments = (*before, parcel, *values, *outcomes)
         try:
             value_ref, outcome_ref = exported.remote(*arguments)

@@ -1,84 +1,31 @@
-"""What runs in Ray's workers, and how it gets its work."""
+"""What happens in Ray's workers."""
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
 from functools import partial
-from typing import Protocol, TypeAlias, cast
-
-from ray import cloudpickle
+from typing import TYPE_CHECKING, cast
 
 from anabranch.futures.runner import (
+    AnyCoroutine,
     AnyFunction,
     RunError,
-    Shipment,
-    default_backend,
     pickled_if_small,
     run_shipment,
+    set_blocking_section,
 )
-from anabranch.runners.ray._alarm import limit_by_alarm
-from anabranch.runners.ray._attempts import AttemptLog, History
-from anabranch.runners.ray._loading import load_backend
+from anabranch.runners.ray._attempts import AttemptLog
+from anabranch.runners.ray._errand import Errand
+from anabranch.runners.ray._home import Home, PackedHome
+from anabranch.runners.ray._interrupts import Interrupts
+from anabranch.runners.ray._native import pickle as dumps
+from anabranch.runners.ray._nested import runner_here
+from anabranch.runners.ray._parcel import Outcome, Parcel
+from anabranch.runners.ray._place import Yielding, call_beside
 
-#: What is called on a worker: with a parcel, the values for the slots of the shipment in it, and
-#: then the outcomes of the runs that are only waited for. It gives a value and an outcome: what is
-#: to be known here of a run that ended well, pickled, since Ray takes long over all but bytes.
-Entry: TypeAlias = AnyFunction[tuple[object, bytes]]
-
-#: What the run went through, and its value, pickled, if that is small.
-Outcome: TypeAlias = tuple[History, bytes | None]
-
-#: A shipment and how many values follow for its slots; pickled, if that is quicker.
-Parcel: TypeAlias = tuple[Shipment, int] | bytes
-
-
-class Pickler(Protocol):
-    """The module ``cloudpickle``."""
-
-    def dumps(self, value: object, /) -> bytes:
-        """Pickle a value."""
-        ...
-
-
-def parcel_of(shipment: Shipment, slots: int) -> Parcel:
-    """Return a shipment as it is sent.
-
-    Args:
-        shipment: The shipment.
-        slots: How many values follow for its slots.
-    """
-    # Ray takes three times as long over anything but bytes.
-    return pickle.dumps((shipment, slots)) if shipment.is_simple() else (shipment, slots)
-
-
-def entry_of(function: AnyFunction[object], name: str) -> Entry:
-    """Return what calls ``function`` on a worker; shipped once, with the function in it.
-
-    Args:
-        function: The task's function.
-        name: What Ray calls it.
-    """
-
-    def entry(parcel: Parcel, *values: object) -> tuple[object, bytes]:
-        return run_parcel(function, parcel, values)
-
-    return _named(entry, name)
-
-
-def travelling_entry(name: str) -> Entry:
-    """Return what calls a function that comes along with each parcel.
-
-    Args:
-        name: What Ray calls it.
-    """
-
-    def entry(
-        function: AnyFunction[object], parcel: Parcel, *values: object
-    ) -> tuple[object, bytes]:
-        return run_parcel(function, parcel, values)
-
-    return _named(entry, name)
+if TYPE_CHECKING:
+    from anabranch.futures.runner import Shipment
 
 
 def run_parcel(
@@ -95,25 +42,58 @@ def run_parcel(
         RunError: The run ended in any other way than well.
     """
     if isinstance(parcel, bytes):
-        parcel = cast("tuple[Shipment, int]", pickle.loads(parcel))
-    shipment, slots = parcel
-    if shipment.is_async:
-        load_backend(shipment.backend or default_backend())
-    dumps = cast("Pickler", cloudpickle).dumps
+        parcel = cast("tuple[Shipment, int, PackedHome]", pickle.loads(parcel))
+    shipment, slots, home = parcel
     log = AttemptLog(shipment)
-    limiter = partial(limit_by_alarm, give_up=log.give_up)
+    interrupts = Interrupts(log.give_up)
+    errand = Errand(Home.unpacked(home), shipment.task_run, log, interrupts)
     try:
-        value = run_shipment(
-            function, shipment, values[:slots], dumps, progress=log.note, limiter=limiter
-        )
+        with interrupts.possible():
+            value = _make_attempts(function, shipment, values[:slots], errand, interrupts, log)
     except RunError as error:
-        failure = error.with_history(log.history)
+        failure = error.with_history((log.history, errand.finish()))
     else:
-        outcome: Outcome = (log.history, pickled_if_small(value))
+        outcome: Outcome = (log.history, pickled_if_small(value), errand.finish())
         return value, pickle.dumps(outcome)
+    # Raised out here, it has no context: Ray would pickle that too.
     raise failure
 
 
-def _named(entry: Entry, name: str) -> Entry:
-    entry.__name__ = entry.__qualname__ = name
-    return entry
+def _make_attempts(
+    function: AnyFunction[object],
+    shipment: Shipment,
+    values: Sequence[object],
+    errand: Errand,
+    interrupts: Interrupts,
+    log: AttemptLog,
+) -> object:
+    runner = runner_here(run_parcel)
+    progress = partial(log.note, errand)
+    with errand.executing(shipment, runner):
+        if shipment.is_async:
+            stoppable = errand.stopping.guard(cast("AnyFunction[AnyCoroutine[object]]", function))
+            run = partial(
+                run_shipment,
+                stoppable,
+                shipment,
+                values,
+                dumps,
+                runner=runner,
+                progress=progress,
+                rest=errand.stopping.rest_async,
+            )
+            return call_beside(run, errand.relay)
+        outer = set_blocking_section(Yielding(errand.relay, interrupts))
+        try:
+            return run_shipment(
+                interrupts.guard(function),
+                shipment,
+                values,
+                dumps,
+                runner=runner,
+                progress=progress,
+                limiter=interrupts.limit,
+                rest=errand.stopping.rest,
+            )
+        finally:
+            set_blocking_section(outer)

@@ -1,0 +1,276 @@
+"""A run that this worker process executes, as what it submits, calls and logs sees it."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final, cast, final
+
+import ray
+
+from anabranch.futures import TaskRun
+from anabranch.futures.runner import (
+    SYSTEM_CLOCK,
+    AnyFunction,
+    LogSink,
+    Reporter,
+    RunScope,
+    RunStop,
+    SerialThread,
+    current_scope,
+    forwarded_logs,
+)
+from anabranch.runners.ray._home import Home
+from anabranch.runners.ray._native import on_completed
+from anabranch.runners.ray._native import pickle as dumps
+from anabranch.runners.ray._parcel import SILENCE, LastWords, Letter
+from anabranch.runners.ray._relay import find_relay
+
+if TYPE_CHECKING:
+    from anabranch.futures import TaskRunner
+    from anabranch.futures.runner import PackedRecord, Shipment
+    from anabranch.runners.ray._attempts import AttemptLog
+    from anabranch.runners.ray._interrupts import Interrupts
+    from anabranch.runners.ray._relay import RelayHandle
+
+#: How long a run goes on before anything is said about it while it does, in seconds. Most are over
+#: by then, and their ends tell all.
+_A_WHILE: Final = 0.02
+
+#: How long letters are collected after that, in seconds.
+_PAUSE: Final = 0.02
+
+#: How many bytes of letters may come along with the end of a run, which is handed down to what
+#: depends on it if it has failed.
+_MAX_SIZE: Final = 10_000
+
+#: How long the relay may take for a letter, and how long after it was lost it is called again.
+_PATIENCE: Final = 10.0
+_RETRY_PAUSE: Final = 0.5
+
+# All that runs here say through relays is said in one thread, one thing after the other.
+_mouth: Final = SerialThread("anabranch-ray-letters")
+
+
+@final
+class Errand:
+    """A run that this process executes, and its way to the process of its flow.
+
+    Args:
+        home: Where it belongs.
+        run: The run.
+        log: What has happened to it here.
+        interrupts: Interrupts it.
+
+    Attributes:
+        home: Where it belongs.
+        run: The run.
+        stopping: Stops it, as far as that goes without an interrupt.
+    """
+
+    def __init__(self, home: Home, run: TaskRun, log: AttemptLog, interrupts: Interrupts) -> None:
+        self.home: Final = home
+        self.run: Final = run
+        self.stopping: Final = RunStop()
+        self._log: Final = log
+        self._interrupts: Final = interrupts
+        # Without a lock: the garbage collector may run code that logs, and comes here again.
+        self._letters: Final[deque[Letter]] = deque()
+        self._is_public = self._is_due = self._has_posted = self._is_over = False
+        self._told = 0
+        # Held while it is decided whether the relay is told of the run.
+        self._lock = threading.Lock()
+        self._reporter: Reporter | None = None
+        self._origin: ErrandOrigin | None = None
+        self._cancel_timer = SYSTEM_CLOCK.call_later(
+            _A_WHILE, lambda: _mouth.call_soon(self._go_public)
+        )
+
+    # ------------------------------------------------------------------ the run
+
+    @contextmanager
+    def executing(self, shipment: Shipment, runner: TaskRunner) -> Generator[None]:
+        """Surround the attempts of the run with a scope, and have what they log logged at home.
+
+        Args:
+            shipment: The run.
+            runner: Where it submits to.
+        """
+        self._reporter = Reporter(self.say, dumps)
+        scope = RunScope(shipment.flow_run, shipment.task_run, 1, runner, self._reporter)
+        sink = LogSink(self.home.levels, self._say_record, self.run.id, self.run.name)
+        self.stopping.reach(scope)
+        errand_token, scope_token = current_errand.set(self), current_scope.set(scope)
+        try:
+            with forwarded_logs(sink):
+                yield
+        finally:
+            current_errand.reset(errand_token)
+            current_scope.reset(scope_token)
+
+    @property
+    def origin(self) -> ErrandOrigin:
+        """What this run is to those that it submits."""
+        if self._origin is None:
+            self._origin = ErrandOrigin(self)
+        return self._origin
+
+    def relay(self) -> RelayHandle:
+        """Return the relay of the process where the run belongs; blocks.
+
+        Raises:
+            Exception: It is gone.
+        """
+        return find_relay(self.home.relay)
+
+    def note_abandoned(self, run: TaskRun) -> None:
+        """Have a run below this one counted as abandoned; of this one, its end tells."""
+        if run.id != self.run.id:
+            self.say(("abandoned", run))
+
+    # ------------------------------------------------------------------ letters
+
+    def say(self, letter: Letter) -> None:
+        """Send a letter home, some time before the run's end.
+
+        Args:
+            letter: Made of what can be imported everywhere.
+        """
+        self._letters.append(letter)
+        if self._is_public and not self._is_due:
+            self._is_due = True
+            SYSTEM_CLOCK.call_later(_PAUSE, lambda: _mouth.call_soon(self._post))
+
+    def note_posted(self) -> None:
+        """Take note that letters which are to arrive before this run's end are on their way."""
+        self._has_posted = True
+
+    def tell_moments(self) -> None:
+        """Tell of an attempt, now that there is more than one."""
+        _mouth.call_soon(self._go_public)
+        _mouth.call_soon(self._tell_moments)
+
+    def _say_record(self, record: PackedRecord) -> None:
+        self.say(("log", dict(record)))
+
+    def _go_public(self) -> None:
+        """Say that the run goes on, and listen whether it is to stop."""
+        with self._lock:
+            if self._is_public or self._is_over:
+                return
+            self._is_public = True
+        self._listen()
+        self._tell_moments()
+
+    def _listen(self) -> None:
+        if self._is_over:
+            return
+        with suppress(Exception):  # The relay is gone: what it belongs to is, or is about to be.
+            on_completed(self.relay().wait_for.remote(self.run.id), self._note_signal)
+
+    def _note_signal(self, outcome: object) -> None:
+        # In a thread of Ray's, where nothing may block.
+        if self._is_over:
+            return
+        if isinstance(outcome, BaseException):
+            SYSTEM_CLOCK.call_later(_RETRY_PAUSE, lambda: _mouth.call_soon(self._listen))
+        else:
+            _stopper.call_soon(self._stop)
+
+    def _stop(self) -> None:
+        if not self._is_over:
+            self.stopping()
+            self._interrupts.stop()
+
+    def _tell_moments(self) -> None:
+        # Of a run below another that is the business of the process that has submitted it, which
+        # hears of it at the end.
+        if self.home.run_id is None and self._is_public:
+            moments = self._log.history[self._told :]
+            if moments:
+                self._letters.append(("moments", self._log.first_attempt, self._told, moments))
+                self._told += len(moments)
+        self._post()
+
+    def _taken(self) -> list[Letter]:
+        self._is_due = False
+        letters: list[Letter] = []
+        with suppress(IndexError):
+            while True:
+                letters.append(self._letters.popleft())
+        return letters
+
+    def _post(self) -> None:
+        letters = self._taken()
+        if letters:
+            if any(letter[0] != "moments" for letter in letters):
+                self._has_posted = True
+            self._post_for_certain(pickle.dumps((self.home.run_id or self.run.id, letters)))
+
+    def _post_for_certain(self, posted: bytes) -> None:
+        with suppress(Exception):  # It is lost with the relay.
+            get = cast("AnyFunction[object]", ray.get)
+            get(self.relay().post.remote(posted), timeout=_PATIENCE)
+
+    def finish(self) -> LastWords:
+        """Take note that the run is about to end, and return what is left to say."""
+        self._cancel_timer()
+        with self._lock:
+            self._is_over = True
+        if self._reporter is not None:
+            self._reporter.finish()
+        if self._is_public:
+            with suppress(Exception):
+                self.relay().give.remote(self.run.id)
+            _mouth.call(lambda: None)
+        letters = self._taken()
+        if not letters:
+            return (None, True) if self._has_posted else SILENCE
+        pickled = pickle.dumps(letters)
+        if len(pickled) <= _MAX_SIZE:
+            return pickled, self._has_posted
+        self._letters.extend(letters)
+        _mouth.call(self._post)
+        return None, True
+
+
+@final
+class ErrandOrigin:
+    """What a run on a worker is to the runs that it submits.
+
+    Args:
+        errand: The run.
+
+    Attributes:
+        home: Where runs belong that come from here.
+    """
+
+    def __init__(self, errand: Errand) -> None:
+        home = errand.home
+        self.home: Final = Home(home.relay, home.run_id or errand.run.id, home.levels)
+        self._errand: Final = errand
+
+    def hear(self, words: LastWords, then: Callable[[], object]) -> None:
+        """Send the letters home with those of this run, which are to arrive after the others."""
+        letters, others_are_on_their_way = words
+        if others_are_on_their_way:
+            self._errand.note_posted()
+        if letters is not None:
+            self.read(cast("Sequence[Letter]", pickle.loads(letters)))
+        then()
+
+    def read(self, letters: Sequence[Letter]) -> None:
+        """Send letters home."""
+        for letter in letters:
+            self._errand.say(letter)
+
+
+# Apart from the letters, which may have to wait for the relay.
+_stopper: Final = SerialThread("anabranch-ray-stop")
+
+#: What the calling code is a part of, on a worker.
+current_errand: Final[ContextVar[Errand | None]] = ContextVar("current_errand", default=None)

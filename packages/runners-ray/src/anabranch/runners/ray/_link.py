@@ -1,0 +1,144 @@
+"""What runs need of the connection to Ray, be it the flow's or a worker's."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final, final
+
+import ray
+from ray.exceptions import RayError
+
+from anabranch.futures import ResultUnavailableError
+from anabranch.futures.runner import SerialThread
+from anabranch.runners.ray import _native
+from anabranch.runners.ray._home import Home
+from anabranch.runners.ray._relay import find_relay
+
+if TYPE_CHECKING:
+    from anabranch.runners.ray._native import Ref
+    from anabranch.runners.ray._relay import RelayHandle
+    from anabranch.runners.ray._run import RayRun
+
+#: How long a cancelled run has to end, with its worker process if need be, before Ray is to kill
+#: that, in seconds. More than the worker gives it.
+_LAST_RESORT: Final = 2.0
+
+
+class Link:
+    """Brings values over, and has runs stopped.
+
+    Attributes:
+        completions: The thread in which runs end. Ray's own thread, which tells of the ends, must
+            not be held up by callbacks, nor by what they submit.
+        helper: The thread for what waits for other things than runs, such as fetching the values
+            of other runners.
+    """
+
+    def __init__(self) -> None:
+        self.completions: Final = SerialThread("anabranch-ray")
+        self.helper: Final = SerialThread("anabranch-ray-helper")
+        self._stopper: Final = SerialThread("anabranch-ray-stopper")
+        self._is_client: Final = _native.is_client()
+        self._door: Ref | None = ray.put(None)
+
+    def is_open(self) -> bool:
+        """Whether Ray can be asked."""
+        return ray.is_initialized()
+
+    def remember(self, run: RayRun[object]) -> None:
+        """Take note of a run, of which something may be heard while it goes on."""
+
+    def relay_of(self, home: Home) -> RelayHandle:
+        """Return the relay of the process where a run belongs; blocks.
+
+        Raises:
+            Exception: It is gone.
+        """
+        return find_relay(home.relay)
+
+    # ------------------------------------------------------------------ values
+
+    def fetch(self, ref: Ref, run_name: str, pickled: bytes | None) -> object:
+        """Bring over the value of a run, unless it has come already, pickled.
+
+        Raises:
+            ResultUnavailableError: Ray no longer has it.
+        """
+        if not self.is_open():  # Asked first, because ray.get would start an instance.
+            raise ResultUnavailableError(
+                f"The value of run {run_name!r} was left in Ray, and the connection to it has "
+                "ended. Call .result() before the runner is left, or return the future from the "
+                "flow"
+            )
+        if pickled is not None:
+            # If that fails, it is by foreign code, and Ray says what it makes of the same.
+            with suppress(Exception, SystemExit):
+                return pickle.loads(pickled)
+        try:
+            return ray.get(ref)
+        except (RayError, ConnectionError, SystemExit) as error:
+            raise ResultUnavailableError(
+                f"The value of run {run_name!r} cannot be fetched from Ray: {error}. "
+                "Run the task again, or have it store its value elsewhere"
+            ) from error
+
+    def fetch_many(self, refs: Sequence[Ref]) -> Sequence[object]:
+        """Bring values over together; none if one of them cannot be had."""
+        if self.is_open():
+            with suppress(RayError, ConnectionError, SystemExit):
+                return ray.get(list(refs))
+        return ()
+
+    # ------------------------------------------------------------------ stopping runs
+
+    def stop(self, run_id: str, home: Home, ref: Ref, ended: threading.Event) -> None:
+        """Have a run stopped: taken out of the queue, or interrupted, or killed by itself.
+
+        Args:
+            run_id: The run.
+            home: Where it belongs.
+            ref: Any ref of it.
+            ended: Set when Ray has reported the end of the run.
+        """
+        # What has not begun ends by this. What has takes no notice: Ray interrupts it at any place,
+        # such as in the midst of an import, so it listens to the relay instead.
+        self._cancel(ref, force=False)
+        self.helper.call_soon(partial(self._tell, run_id, home))
+        deadline = time.monotonic() + _LAST_RESORT
+        self._stopper.call_soon(partial(self._kill, ref, ended, deadline))
+
+    def _tell(self, run_id: str, home: Home) -> None:
+        if self.is_open():
+            with suppress(Exception):  # Without a relay there is the last resort.
+                self.relay_of(home).give.remote(run_id)
+
+    def _kill(self, ref: Ref, ended: threading.Event, deadline: float) -> None:
+        if not ended.wait(max(deadline - time.monotonic(), 0)):
+            self._cancel(ref, force=True)
+
+    def _cancel(self, ref: Ref, *, force: bool) -> None:
+        def cancel(_: object) -> None:
+            # It refuses some kinds of work; then the run ends when it ends.
+            with suppress(ValueError, TypeError, RayError):
+                ray.cancel(ref, force=force, recursive=False)
+
+        door = self._door
+        if door is None:
+            return  # The connection is closed, and what ran on it has ended.
+        if self._is_client:
+            cancel(None)
+        else:
+            # In Ray's own thread, where the ends of runs come in. In any other, a cancellation
+            # that meets the end of its run aborts this process ("Tried to complete task that was
+            # not pending").
+            _native.on_completed(door, cancel)
+
+
+@final
+class WorkerLink(Link):
+    """What runs need that a worker has submitted; as long as its process lasts."""
