@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from functools import wraps
+from functools import cache, wraps
 from types import FrameType
 from typing import Final, final
 
@@ -71,23 +71,16 @@ class Interrupts:
     @contextmanager
     def possible(self) -> Generator[None]:
         """Let interrupts come, in a block."""
-        if not self._is_possible:
-            try:
-                yield
-            finally:
-                self._end()
-            return
-        handlers = (
-            # Ray interrupts what it cancels like Ctrl-C does, at any place.
-            (signal.SIGINT, signal.signal(signal.SIGINT, _ignore)),
-            (signal.SIGURG, signal.signal(signal.SIGURG, self._ring)),
-        )
+        global _current
+        if self._is_possible:
+            _handle_signals()
+            _current = self
         try:
             yield
         finally:
             self._end()
-            for number, handler in handlers:
-                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            if self._is_possible:
+                _current = None
 
     def _end(self) -> None:
         with self._lock:
@@ -176,7 +169,12 @@ class Interrupts:
             assert sys.platform != "win32", "there are such signals"
             signal.pthread_kill(self._thread.ident or 0, signal.SIGURG)
 
-    def _ring(self, _: int, frame: FrameType | None) -> None:
+    def ring(self, frame: FrameType | None) -> None:
+        """Interrupt what is executed in a frame, if it is to be; in the main thread.
+
+        Raises:
+            Interruption: It is.
+        """
         is_due = self._is_stopped or self._is_out_of_time
         if not (self._is_armed and is_due) or self._has_raised:
             return
@@ -197,8 +195,27 @@ class Interrupts:
                 os._exit(1)
 
 
-def _ignore(_: int, __: FrameType | None) -> None:
-    return None
+# The run that this process executes.
+_current: Interrupts | None = None
+
+
+@cache
+def _handle_signals() -> None:
+    """Have the signals of this process go to the run that it executes, from now on."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def handle_ours(_: int, frame: FrameType | None) -> None:
+        current = _current
+        if current is not None:
+            current.ring(frame)
+
+    def handle_interrupt(number: int, frame: FrameType | None) -> None:
+        # Ray interrupts what it cancels like Ctrl-C does, at any place: that is not for our runs.
+        if _current is None and callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGURG, handle_ours)
+    signal.signal(signal.SIGINT, handle_interrupt)
 
 
 def _is_importing(frame: FrameType | None) -> bool:
