@@ -141,6 +141,7 @@ from anabranch.futures.runner import (
     upstream_failure,
     watched_loop,
     when_ready,
+    with_retries,
 )
 from anabranch.runners.local import SequentialTaskRunner
 from typing_tests.functions import aplain, plain
@@ -223,6 +224,7 @@ def items() -> None:
     made = make_item(plain, (), {}, run, runner_options={"dask": {"priority": 10}})
     assert_type(made.runner_options, Mapping[str, Mapping[str, object]])
     assert_type(item, WorkItem[float])
+    assert_type(with_retries(item, 2, logging.getLogger(__name__)), WorkItem[float])
     assert_type(item.task_run, TaskRun)
     assert_type(item.upstreams, tuple[Future[object], ...])
     assert_type(is_async_function(aplain), bool)

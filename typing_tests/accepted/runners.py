@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack
 from pathlib import Path
 from typing import TypeVar, assert_type
 
 from distributed import Client, LocalCluster
 from distributed.security import Security
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from anabranch.flows import task
 from anabranch.futures import (
@@ -27,7 +28,7 @@ from anabranch.futures import (
 )
 from anabranch.runners.dask import DaskOptions, DaskTaskRunner
 from anabranch.runners.local import ConcurrentTaskRunner, SequentialTaskRunner
-from anabranch.runners.ray import RayTaskRunner
+from anabranch.runners.ray import RayOptions, RayTaskRunner, remote_options
 from typing_tests.functions import add, aone, aplain, plain
 
 R = TypeVar("R")
@@ -130,6 +131,21 @@ def options() -> None:
     assert_type(DaskOptions(workers="first", allow_other_workers=True), DaskOptions)
     assert_type(add.with_options(runner_options={"dask": options}).submit(1), Future[int])
     assert_type(task(runner_options={"dask": DaskOptions(priority=10), "ray": {}})(plain)(1), float)
+    ray = RayOptions(num_cpus=0.5, resources={"plate": 1}, runtime_env={"env_vars": {"A": "b"}})
+    assert_type(ray, RayOptions)
+    assert_type(ray.get("num_gpus"), float | None)
+    assert_type(add.with_options(runner_options={"ray": ray}).submit(1), Future[int])
+    with remote_options(num_gpus=1, max_retries=3, scheduling_strategy="SPREAD") as nothing:
+        assert_type(nothing, None)
+        assert_type(add.submit(1), Future[int])
+    assert_type(remote_options(**ray), AbstractContextManager[None])
+
+
+def placed_options(strategy: NodeAffinitySchedulingStrategy) -> RayOptions:
+    """The strategies of Ray are objects of its own, and what is said in a block is no end of it."""
+    with remote_options(scheduling_strategy=strategy):
+        assert_type(RayOptions(scheduling_strategy=strategy), RayOptions)
+        return RayOptions(scheduling_strategy=strategy, memory=1e9)
 
 
 def clocks() -> None:

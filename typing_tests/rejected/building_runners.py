@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import threading
 from collections.abc import Iterable
@@ -127,6 +128,7 @@ from anabranch.futures.runner import (
     upstream_failure,
     watched_loop,
     when_ready,
+    with_retries,
 )
 from typing_tests.functions import aplain, plain
 
@@ -244,6 +246,12 @@ make_item(plain, (1,), {}, run, time_limit="2.5 s")
 make_item(plain, (1,), {}, run, runner_options={"priority": 10})
 # mypy says: Dict entry 0 has incompatible type "str": "int"; expected "str": "Mapping[str, object]"  [dict-item]
 # pyright says: Argument of type "dict[str, int]" cannot be assigned to parameter "runner_options" of type "Mapping[str, Mapping[str, object]]" in function "make_item"  [reportArgumentType]
+with_retries(item, 2, "anabranch")
+# mypy says: Argument 3 to "with_retries" has incompatible type "str"; expected "Logger"  [arg-type]
+# pyright says: Argument of type "Literal['anabranch']" cannot be assigned to parameter "logger" of type "Logger" in function "with_retries"  [reportArgumentType]
+other: WorkItem[str] = with_retries(item, 2, logging.getLogger(__name__))
+# mypy says: Argument 1 to "with_retries" has incompatible type "WorkItem[float]"; expected "WorkItem[str]"  [arg-type]
+# pyright says: Type "WorkItem[float]" is not assignable to declared type "WorkItem[str]"  [reportAssignmentType]
 is_async_function("aplain")
 # mypy says: Argument 1 to "is_async_function" has incompatible type "str"; expected "Callable[..., object]"  [arg-type]
 # pyright says: Argument of type "Literal['aplain']" cannot be assigned to parameter "function" of type "AnyFunction[object]" in function "is_async_function"  [reportArgumentType]

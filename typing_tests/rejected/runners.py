@@ -19,7 +19,7 @@ from anabranch.futures import (
 )
 from anabranch.runners.dask import DaskOptions, DaskTaskRunner
 from anabranch.runners.local import ConcurrentTaskRunner, SequentialTaskRunner
-from anabranch.runners.ray import RayTaskRunner
+from anabranch.runners.ray import RayOptions, RayTaskRunner, remote_options
 from typing_tests.functions import add, aplain, plain
 
 runner = ConcurrentTaskRunner()
@@ -123,6 +123,38 @@ def confuse(cluster: LocalCluster, client: Client) -> None:
     # pyright says: Argument of type "LocalCluster" cannot be assigned to parameter "client" of type "ExistingClient | None" in function "__init__"  [reportArgumentType]
 
 
+RayOptions(num_cpu=1)
+# mypy says: Extra key "num_cpu" for TypedDict "RayOptions"  [typeddict-unknown-key]
+# pyright says: No overloads for "__init__" match the provided arguments  [reportCallIssue]
+RayOptions(num_gpus="1")
+# mypy says: Incompatible types (expression has type "str", TypedDict item "num_gpus" has type "float")  [typeddict-item]
+# pyright says: Argument of type "Literal['1']" cannot be assigned to parameter "num_gpus" of type "float" in function "__init__"  [reportArgumentType]
+RayOptions(resources={"plate": "1"})
+# mypy says: Dict entry 0 has incompatible type "str": "str"; expected "str": "float"  [dict-item]
+# pyright says: Argument of type "dict[str, str]" cannot be assigned to parameter "resources" of type "Mapping[str, float]" in function "__init__"  [reportArgumentType]
+RayOptions(max_retries=0.5)
+# mypy says: Incompatible types (expression has type "float", TypedDict item "max_retries" has type "int")  [typeddict-item]
+# pyright says: Argument of type "float" cannot be assigned to parameter "max_retries" of type "int" in function "__init__"  [reportArgumentType]
+RayOptions(runtime_env="env")
+# mypy says: Incompatible types (expression has type "str", TypedDict item "runtime_env" has type "Mapping[str, object]")  [typeddict-item]
+# pyright says: Argument of type "Literal['env']" cannot be assigned to parameter "runtime_env" of type "Mapping[str, object]" in function "__init__"  [reportArgumentType]
+RayOptions(scheduling_strategy="SPRED")
+# mypy says: Incompatible types (expression has type "Literal['SPRED']", TypedDict item "scheduling_strategy" has type "Literal['DEFAULT', 'SPREAD'] | PlacementGroupSchedulingStrategy | NodeAffinitySchedulingStrategy | NodeLabelSchedulingStrategy")  [typeddict-item]
+# pyright says: Argument of type "Literal['SPRED']" cannot be assigned to parameter "scheduling_strategy" of type "PlacementGroupSchedulingStrategy | NodeAffinitySchedulingStrategy | NodeLabelSchedulingStrategy | Literal['DEFAULT', 'SPREAD']" in function "__init__"  [reportArgumentType]
+remote_options(num_cpu=1)
+# mypy says: Unexpected keyword argument "num_cpu" for "remote_options"; did you mean "num_cpus" or "num_gpus"?  [call-arg]
+# pyright says: No parameter named "num_cpu"  [reportCallIssue]
+remote_options(num_cpus="1")
+# mypy says: Argument "num_cpus" to "remote_options" has incompatible type "str"; expected "float"  [arg-type]
+# pyright says: Argument of type "Literal['1']" cannot be assigned to parameter "num_cpus" of type "float" in function "remote_options"  [reportArgumentType]
+remote_options({"num_cpus": 1})
+# mypy says: Too many positional arguments for "remote_options"  [call-arg]
+# mypy says: Argument 1 to "remote_options" has incompatible type "dict[str, int]"; expected "int"  [arg-type]
+# pyright says: Expected 0 positional arguments  [reportCallIssue]
+with remote_options(scheduling_strategy="SPRED"):
+    # mypy says: Argument "scheduling_strategy" to "remote_options" has incompatible type "Literal['SPRED']"; expected "Literal['DEFAULT', 'SPREAD'] | PlacementGroupSchedulingStrategy | NodeAffinitySchedulingStrategy | NodeLabelSchedulingStrategy"  [arg-type]
+    # pyright says: Argument of type "Literal['SPRED']" cannot be assigned to parameter "scheduling_strategy" of type "PlacementGroupSchedulingStrategy | NodeAffinitySchedulingStrategy | NodeLabelSchedulingStrategy | Literal['DEFAULT', 'SPREAD']" in function "remote_options"  [reportArgumentType]
+    add.submit(1)
 RayTaskRunner(1)
 # mypy says: Argument 1 to "RayTaskRunner" has incompatible type "int"; expected "str | None"  [arg-type]
 # pyright says: Argument of type "Literal[1]" cannot be assigned to parameter "address" of type "str | None" in function "__init__"  [reportArgumentType]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import logging
 import os
 import pickle
 import re
@@ -16,11 +17,20 @@ from anabranch.futures import (
     Completed,
     FlowRun,
     Future,
+    Retrying,
+    RetryPolicy,
     RunContext,
+    Running,
     TaskRun,
     allow_failure,
 )
-from anabranch.futures.runner import is_async_function, make_item, new_run_id
+from anabranch.futures.runner import (
+    NO_RETRIES,
+    is_async_function,
+    make_item,
+    new_run_id,
+    with_retries,
+)
 
 RUN = TaskRun("1", "run", "task")
 
@@ -130,6 +140,31 @@ def test_an_item_knows_what_it_depends_on() -> None:
     assert item.upstreams == (one, three)
     assert item.tolerated == (two, four)
     assert not item.is_plain
+
+
+def test_another_number_of_retries_is_all_that_changes(caplog: pytest.LogCaptureFixture) -> None:
+    """The delay stays, and so does an item whose number it is; bad numbers are refused."""
+    logger = logging.getLogger(__name__)
+    item = make_item(print, (), {}, task_run=RUN, retry=RetryPolicy(1, delay=2.5))
+    assert with_retries(item, 3, logger).retry == RetryPolicy(3, delay=2.5)
+    assert with_retries(item, 0, logger).retry is NO_RETRIES
+    assert with_retries(item, 1, logger) is item
+    with pytest.raises(ValueError, match="retries=-1: it cannot be negative"):
+        with_retries(item, -1, logger)
+    assert not caplog.messages
+
+
+def test_retries_that_nobody_listens_for_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Who submitted an item without retries is told as ever, and the log has the retries."""
+    told: list[object] = []
+    item = make_item(print, (), {}, task_run=RUN, listener=lambda _, state: told.append(state))
+    listener = with_retries(item, 3, logging.getLogger(__name__)).listener
+    assert listener is not None
+    running, retrying = Running(), Retrying(message="once more")
+    listener(RUN, running)
+    listener(RUN, retrying)
+    assert told == [running, retrying]
+    assert caplog.messages == ["Run 'run': once more"]
 
 
 def test_an_item_knows_whether_it_is_async() -> None:

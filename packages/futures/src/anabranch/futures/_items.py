@@ -1,14 +1,18 @@
-"""Making the unit of work of one call."""
+"""Making the unit of work of one call, and changing it on the way."""
 
 from __future__ import annotations
 
 import contextvars
+import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+import attrs
 
 from anabranch.futures._arguments import scan, scan_call
 from anabranch.futures._blocking import current_lease
 from anabranch.futures._retries import NO_RETRIES, RetryPolicy
+from anabranch.futures._states import Retrying, Running
 from anabranch.futures._typing import AnyFunction
 from anabranch.futures._work import (
     NO_RUNNER_OPTIONS,
@@ -19,6 +23,8 @@ from anabranch.futures._work import (
     WorkItem,
     is_async_function,
 )
+
+R = TypeVar("R")
 
 
 def make_item(  # type: ignore[explicit-any]  # Only the function knows what it returns.
@@ -77,3 +83,36 @@ def make_item(  # type: ignore[explicit-any]  # Only the function knows what it 
         listener,
         runner_options,
     )
+
+
+def with_retries(item: WorkItem[R], retries: int, logger: logging.Logger) -> WorkItem[R]:
+    """Return an item as it is if so many attempts may follow the first.
+
+    For a number that is said to a backend. It takes the place of the one that the item has, whose
+    delay and condition stay: there is one budget, and never a second one on top of it.
+
+    Args:
+        item: What is submitted.
+        retries: How many attempts may follow the first.
+        logger: Where retries are told of that the submitter of the item has not asked for.
+
+    Raises:
+        TypeError: The number is no whole number.
+        ValueError: It is negative.
+    """
+    policy = attrs.evolve(item.retry, retries=retries)
+    if policy == item.retry:
+        return item
+    # Who submitted it without a policy does not listen for retries.
+    listener = _logged(item.listener, logger) if item.retry is NO_RETRIES else item.listener
+    return attrs.evolve(item, retry=policy if retries else NO_RETRIES, listener=listener)
+
+
+def _logged(listener: Listener | None, logger: logging.Logger) -> Listener:
+    def listen(run: TaskRun, state: Running | Retrying) -> None:
+        if isinstance(state, Retrying):
+            logger.warning("Run %r: %s", run.name, state.message)
+        if listener is not None:
+            listener(run, state)
+
+    return listen

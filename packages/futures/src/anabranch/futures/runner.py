@@ -50,7 +50,7 @@ from anabranch.futures._forwarding import (
 from anabranch.futures._future import NO_LOOPS
 from anabranch.futures._hosting import RunnerHost
 from anabranch.futures._in_flight import AsTheyEnd, InFlight, InOrder
-from anabranch.futures._items import make_item
+from anabranch.futures._items import make_item, with_retries
 from anabranch.futures._lifecycle import (
     Attempt,
     Command,
@@ -222,6 +222,7 @@ __all__ = [
     "upstream_failure",
     "watched_loop",
     "when_ready",
+    "with_retries",
 ]
 
 publish(globals(), __all__)

@@ -11,10 +11,8 @@ from contextvars import Context
 from functools import cache
 from typing import Final, Protocol, TypeAlias, TypedDict, TypeVar, cast
 
-import attrs
-
-from anabranch.futures import Retrying, RetryPolicy, Running, TaskRun, WorkItem
-from anabranch.futures.runner import NO_RETRIES, AnyFunction, Listener
+from anabranch.futures import TaskRun, WorkItem
+from anabranch.futures.runner import AnyFunction, with_retries
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -88,7 +86,10 @@ def with_annotations(
     if given := options.get("dask"):
         told = {**said, **_checked(item.task_run, given)}
     if "retries" in told:
-        item = _with_retries(item, told["retries"])
+        try:
+            item = with_retries(item, cast("int", told["retries"]), _logger)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{_subject(item.task_run)}: {error}") from None
         told = {key: value for key, value in told.items() if key != "retries"}
     if default_priority and "priority" not in told:
         told = {**told, "priority": default_priority}
@@ -109,36 +110,6 @@ def _annotate_and_call(annotations: Annotations, function: Callable[[], T]) -> T
         return function()
     with _import_dask().annotate(**annotations):
         return function()
-
-
-# ---------------------------------------------------------------------------- retries
-
-
-def _with_retries(item: WorkItem[R], retries: object) -> WorkItem[R]:
-    policy = item.retry
-    try:
-        changed = attrs.evolve(policy, retries=cast("int", retries))
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{_subject(item.task_run)}: {error}") from None
-    if changed == policy:
-        return item
-    # Who submitted it without a policy does not listen for retries.
-    listener = _logged(item.listener) if policy is NO_RETRIES else item.listener
-    return attrs.evolve(item, retry=_simplest(changed), listener=listener)
-
-
-def _simplest(policy: RetryPolicy) -> RetryPolicy:
-    return policy if policy.retries else NO_RETRIES
-
-
-def _logged(listener: Listener | None) -> Listener:
-    def listen(run: TaskRun, state: Running | Retrying) -> None:
-        if isinstance(state, Retrying):
-            _logger.warning("Run %r: %s", run.name, state.message)
-        if listener is not None:
-            listener(run, state)
-
-    return listen
 
 
 # ---------------------------------------------------------------------------- checks
@@ -202,7 +173,7 @@ def _checked_flag(value: object) -> bool:
 
 
 def _unchecked(value: object) -> object:
-    return value  # With those of `dask.annotate`, by the policy.
+    return value  # With those of `dask.annotate`, by `with_retries`.
 
 
 _CHECKS: Final[Mapping[str, Callable[[object], object]]] = {

@@ -10,8 +10,9 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Final, TypeAlias, final
 
 from anabranch.futures.runner import AnyFunction
-from anabranch.runners.ray._native import Exported, export
-from anabranch.runners.ray._parcel import Entry, Execute, entry_of, travelling_entry
+from anabranch.runners.ray._native import Exported, adapted, export
+from anabranch.runners.ray._options import NO_OPTIONS, Options, arguments_of
+from anabranch.runners.ray._parcel import Execute, entry_of, travelling_entry
 
 _Key: TypeAlias = tuple[object, ...]
 
@@ -34,41 +35,53 @@ class ExportedFunctions:
         self._exported: OrderedDict[_Key, tuple[Exported, object]] = OrderedDict()
 
     def get(
-        self, function: AnyFunction[object], name: str
+        self, function: AnyFunction[object], name: str, options: Options = NO_OPTIONS
     ) -> tuple[Exported, tuple[AnyFunction[object], ...]]:
         """Return what calls a function in Ray, and the arguments that go before the others.
 
         Args:
             function: The function.
             name: What Ray calls it.
+            options: What Ray is told of its calls besides; the function is shipped once for all.
+
+        Raises:
+            TypeError, ValueError: Ray refuses the options.
         """
+        exported, before = self._without_options(function, name)
+        if options:
+            key = (id(exported), options)
+            make = partial(_adapt, exported, options)
+            exported = self._get(key, make, exported)
+        return exported, before
+
+    def _without_options(
+        self, function: AnyFunction[object], name: str
+    ) -> tuple[Exported, tuple[AnyFunction[object], ...]]:
         plain = _unbound(function)
         if not _is_constant(plain):
             # A bound method or the like carries an object whose state may differ the next time.
-            return self._get(("travelling", name), lambda: travelling_entry(name, self._execute)), (
-                function,
-            )
+            key: _Key = ("travelling", name)
+            make = partial(travelling_entry, name, self._execute)
+            return self._get(key, lambda: export(make(), name)), (function,)
         contents = _closure_of(plain)
         key = (id(function), name, *map(id, contents))
-        return self._get(
-            key, lambda: entry_of(function, name, self._execute), (function, contents)
-        ), ()
+        kept = function, contents
+        make = partial(entry_of, function, name, self._execute)
+        return self._get(key, lambda: export(make(), name), kept), ()
 
-    def _get(
-        self,
-        key: _Key,
-        make: Callable[[], Entry],
-        kept: object = None,
-    ) -> Exported:
-        name = str(key[1])
+    def _get(self, key: _Key, make: Callable[[], Exported], kept: object = None) -> Exported:
         with self._lock:
             if key in self._exported:
                 self._exported.move_to_end(key)
             else:
-                self._exported[key] = export(make(), name), kept
+                self._exported[key] = make(), kept
                 if len(self._exported) > _KEPT:
                     self._exported.popitem(last=False)
             return self._exported[key][0]
+
+
+def _adapt(exported: Exported, options: Options) -> Exported:
+    return adapted(exported, arguments_of(options))
 
 
 def _unbound(function: AnyFunction[object]) -> AnyFunction[object]:

@@ -33,6 +33,7 @@ class Link:
     """Brings values over, and has runs stopped.
 
     Attributes:
+        is_local: Whether it leads to an instance of our own, which has what it began with.
         completions: The thread in which runs end. Ray's own thread, which tells of the ends, must
             not be held up by callbacks, nor by what they submit.
         helper: The thread for what waits for other things than runs, such as fetching the values
@@ -40,6 +41,7 @@ class Link:
     """
 
     def __init__(self) -> None:
+        self.is_local: bool = False
         self.completions: Final = SerialThread("anabranch-ray")
         self.helper: Final = SerialThread("anabranch-ray-helper")
         self._stopper: Final = SerialThread("anabranch-ray-stopper")

@@ -32,6 +32,10 @@ class Exported(Protocol):
         ...
 
 
+class _Adaptable(Protocol):
+    def options(self, **options: object) -> Exported: ...
+
+
 class _Remote(Protocol):
     def __call__(
         self, *, num_returns: int, max_retries: int, name: str
@@ -64,6 +68,20 @@ def export(entry: Entry, name: str) -> Exported:
     remote = cast("_Remote", ray.remote)
     # No retries by Ray: how often a run is tried is counted in one place, and not in this one.
     return remote(num_returns=2, max_retries=0, name=name)(entry)
+
+
+def adapted(exported: Exported, options: Mapping[str, object]) -> Exported:
+    """Return what calls the same function, known to Ray already, with other options.
+
+    Raises:
+        TypeError, ValueError: Ray refuses the options.
+    """
+    return cast("_Adaptable", exported).options(**options)
+
+
+def cluster_resources() -> Mapping[str, float]:
+    """Return what the cluster has of everything, in use or not."""
+    return cast("Callable[[], Mapping[str, float]]", ray.cluster_resources)()
 
 
 def on_completed(ref: Ref, callback: Callable[[object], None]) -> None:

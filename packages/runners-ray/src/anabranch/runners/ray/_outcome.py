@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Never
 
-from ray.exceptions import RayError, RayTaskError, TaskCancelledError
+from ray.exceptions import (
+    RayError,
+    RayTaskError,
+    RuntimeEnvSetupError,
+    TaskCancelledError,
+    TaskUnschedulableError,
+)
 
 from anabranch.futures import Cancelled, Crashed, Failed, RunCrashedError, State, TaskRun
 from anabranch.futures.runner import RunError, describe
@@ -44,5 +50,8 @@ def own_state(error: BaseException, run: TaskRun) -> State[Never]:
 def has_begun(state: State[object]) -> bool:
     """Whether a run has certainly been executed that ended in a state from `own_state`."""
     if isinstance(state, Crashed):
-        return not (state.message or "").startswith(_NOT_IMPORTED)
+        is_unplaced = isinstance(
+            state.exception.__cause__, RuntimeEnvSetupError | TaskUnschedulableError
+        )
+        return not is_unplaced and not (state.message or "").startswith(_NOT_IMPORTED)
     return isinstance(state, Failed)

@@ -17,14 +17,17 @@ from anabranch.futures import (
 from anabranch.futures.runner import (
     Packed,
     describe,
+    find_unpicklable,
     pack,
     unpicklable_error,
     upstream_failure,
     when_ready,
 )
 from anabranch.runners.ray import _native
+from anabranch.runners.ray._capacity import Capacity
 from anabranch.runners.ray._functions import ExportedFunctions
 from anabranch.runners.ray._native import Ref
+from anabranch.runners.ray._options import NO_OPTIONS, Options, refusal, with_options
 from anabranch.runners.ray._parcel import parcel_of
 from anabranch.runners.ray._run import RayRun
 
@@ -48,6 +51,7 @@ class Session:
     def __init__(self, connection: Link, execute: Execute) -> None:
         self._connection: Final = connection
         self._functions: Final = ExportedFunctions(execute)
+        self._capacity: Final = Capacity()
 
     def submit(
         self, item: WorkItem[R], admit: Callable[[Future[object]], object], origin: Origin
@@ -58,17 +62,38 @@ class Session:
             item: What to run.
             admit: Told of the run before it can start.
             origin: Where the run belongs, and who hears of it.
+
+        Raises:
+            TypeError: There is no such option for Ray, or one is of the wrong type.
+            ValueError: An option is not possible, or Ray refuses it.
         """
-        run: RayRun[R] = RayRun(item, self._connection, self._launch, origin)
+        item, options = with_options(item)
+        launch = self._launch
+        if options:
+            self._check(item, options)
+            launch = partial(launch, options=options)
+        run: RayRun[R] = RayRun(item, self._connection, launch, origin)
         admit(run)
         try:
-            self._bring(run, item)
+            self._bring(run, item, launch)
         except BaseException:  # Ctrl-C: nobody gets the run, and it may never end by itself.
             run.cancel()
             raise
         return run
 
-    def _bring(self, run: RayRun[R], item: WorkItem[R]) -> None:
+    def _check(self, item: WorkItem[R], options: Options) -> None:
+        """Have Ray look at the options of a run, before it is there."""
+        run = item.task_run
+        try:
+            self._functions.get(item.function, run.task_name, options)
+        except Exception as error:
+            raise refusal(run, error) from error
+        if self._connection.is_local:
+            self._capacity.warn_if_exceeded(run, options)
+
+    def _bring(
+        self, run: RayRun[R], item: WorkItem[R], launch: Callable[[RayRun[R], WorkItem[R]], None]
+    ) -> None:
         """Launch a run, now or when what it depends on is there or has ended."""
         strangers = [each for each in item.upstreams if not self._is_there(each)]
         strangers.extend(item.tolerated)  # To Ray, a failure is never a value.
@@ -77,20 +102,26 @@ class Session:
             if (failure := upstream_failure(item)) is not None:
                 run.set_final(failure)
             else:
-                self._launch(run, item)
+                launch(run, item)
             return
 
         def launch_elsewhere() -> None:
             # This is the thread in which some other runner's run has ended.
-            launch = partial(run.guard, partial(self._launch, run, item))
-            self._connection.helper.call_soon(launch)
+            start = partial(run.guard, partial(launch, run, item))
+            self._connection.helper.call_soon(start)
 
         when_ready(item, launch_elsewhere, run.set_final, waiting)
 
     def _is_there(self, future: Future[object]) -> bool:
         return isinstance(future, RayRun) and future.is_in(self._connection)
 
-    def _launch(self, run: RayRun[R], item: WorkItem[R], first_attempt: int = 1) -> None:
+    def _launch(
+        self,
+        run: RayRun[R],
+        item: WorkItem[R],
+        first_attempt: int = 1,
+        options: Options = NO_OPTIONS,
+    ) -> None:
         if run.done():  # Cancelled while it waited.
             return
         try:
@@ -102,7 +133,8 @@ class Session:
         if (failure := upstream_failure(item)) is not None:
             run.set_final(failure)
             return
-        exported, before = self._functions.get(item.function, item.task_run.task_name)
+        name = item.task_run.task_name
+        exported, before = self._functions.get(item.function, name, options)
         shipment = packed.shipment
         if first_attempt > 1:
             shipment = attrs.evolve(shipment, first_attempt=first_attempt)
@@ -111,7 +143,7 @@ class Session:
         try:
             value_ref, outcome_ref = exported.remote(*arguments)
         except Exception as error:  # Pickling runs foreign code, which may raise anything at all.
-            cause = _why_unpicklable(item, packed, error)
+            cause = _why_refused(item, packed, options, error)
             run.set_final(Failed(cause, message=describe(cause)))
             return
         run.submitted(value_ref, outcome_ref, upstreams)
@@ -139,7 +171,9 @@ class Session:
         )
 
 
-def _why_unpicklable(item: WorkItem[R], packed: Packed, error: Exception) -> TypeError:
+def _why_refused(
+    item: WorkItem[R], packed: Packed, options: Options, error: Exception
+) -> Exception:
     name = item.task_run.name
     try:
         _native.pickle(item.retry)
@@ -151,10 +185,10 @@ def _why_unpicklable(item: WorkItem[R], packed: Packed, error: Exception) -> Typ
         )
         failure.__cause__ = error.with_traceback(None)
         return failure
-    shipment = packed.shipment
-    return unpicklable_error(
-        name, "Ray", item.function, shipment.args, shipment.kwargs, _native.pickle, error
-    )
+    call = item.function, packed.shipment.args, packed.shipment.kwargs
+    if options and find_unpicklable(*call, _native.pickle) is None:
+        return refusal(item.task_run, error)
+    return unpicklable_error(name, "Ray", *call, _native.pickle, error)
 
 
 def _is_far(future: Future[object]) -> bool:
