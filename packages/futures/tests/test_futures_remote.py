@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import threading
+import weakref
 from collections.abc import Callable
 
 import anyio.lowlevel
@@ -130,6 +132,21 @@ def test_some_values_are_here_and_others_there() -> None:
     packed = pack(item_of(collect, here, far), lambda future: future is far)
     assert packed.slots == [far]
     assert run_shipment(collect, travelled(packed), [2]) == (1, 2, {})
+
+
+def test_packing_keeps_no_future() -> None:
+    """A value on the other side goes with the last future of it, without a collection."""
+    gc.collect()
+    gc.disable()
+    try:
+        far = make("far")
+        packed = pack(item_of(collect, [far]), there)
+        assert packed.slots == [far]
+        gone = weakref.ref(far)
+        del far, packed
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_lists_of_futures_are_packed_as_lists() -> None:

@@ -136,6 +136,74 @@ def test_stopping_does_without_what_cannot_be_stopped() -> None:
     assert runner.statistics().abandoned == 2
 
 
+class RunnerElsewhere(Runner):
+    """A runner whose processes hear of what was cancelled when `tell` is called, if it is.
+
+    Attributes:
+        word: What ends with that.
+        was_asked: Set when somebody begins to wait for it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.word: Future[None] = Future(TaskRun("0" * 32, "word", "word"))
+        self.was_asked = threading.Event()
+
+    def undelivered(self) -> Future[None]:
+        self.was_asked.set()
+        return self.word
+
+    def tell(self) -> None:
+        """Have those who wait for the word told."""
+        self.was_asked.wait(10)
+        self.word.set_final(Completed(None))
+
+
+def test_a_cancelled_scope_ends_when_other_processes_have_heard_of_it() -> None:
+    """What was cancelled here could still begin there, and would do so after the scope."""
+    runner = RunnerElsewhere()
+    teller = threading.Thread(target=runner.tell)
+    with RunScope(runner=runner) as scope:
+        scope.adopt(Run())
+        teller.start()
+        scope.cancel()
+    assert runner.was_asked.is_set()
+    assert runner.word.done()
+    teller.join()
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_scope_in_a_loop_ends_when_other_processes_have_heard_of_it() -> None:
+    """So it is where the scope is left in an event loop, though all of its runs have ended."""
+    runner = RunnerElsewhere()
+    teller = threading.Thread(target=runner.tell)
+    async with RunScope(runner=runner) as scope:
+        scope.adopt(Run())
+        teller.start()
+        scope.cancel()
+    assert runner.was_asked.is_set()
+    assert runner.word.done()
+    teller.join()
+
+
+@pytest.mark.usefixtures("no_grace")
+def test_a_scope_does_not_wait_for_ever_for_other_processes() -> None:
+    """They may be stuck, or gone."""
+    runner = RunnerElsewhere()
+    with RunScope(runner=runner) as scope:
+        scope.cancel()
+    assert runner.was_asked.is_set()
+    assert not runner.word.done()
+
+
+def test_a_scope_that_was_not_cancelled_waits_for_nobody_else() -> None:
+    """What others have cancelled is theirs to wait for."""
+    runner = RunnerElsewhere()
+    with RunScope(runner=runner):
+        pass
+    assert not runner.was_asked.is_set()
+
+
 def test_stopping_leaves_alone_what_has_just_ended() -> None:
     """A run that ended by itself meanwhile is not counted as abandoned."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from anabranch.futures import (
     gather,
     lift,
 )
+from anabranch.futures.runner import current_scope
 from anabranch.futures.testing import Gate, Ticket
 from anabranch.runners.dask import DaskTaskRunner
 
@@ -141,6 +143,21 @@ async def leave_and_stay(ticket: Ticket, path: Path) -> None:
     inner().submit(touch, path, first)
     await anyio.to_thread.run_sync(ticket.wait, abandon_on_cancel=True)
     await anyio.sleep_forever()
+
+
+def stop_those_below(ticket: Ticket, started: Ticket, path: Path) -> bool:
+    """Stop runs of one's own; return whether one can wait until all workers know."""
+    scope, runner = current_scope.get(), inner()
+    assert scope is not None
+    runner.submit(touch, path, runner.submit(wait_at, ticket))
+    started.wait()
+    is_looked_at = threading.Event()
+    distributed.get_worker().loop.add_callback(is_looked_at.wait, 10)  # Nobody is told before.
+    scope.stop("Time is up.")
+    word = runner.undelivered()
+    is_looked_at.set()
+    scope.join()
+    return word is not None and word.done() and runner.undelivered() is None
 
 
 def make(size: int) -> bytes:
@@ -307,6 +324,31 @@ def test_values_of_children_are_had_on_workers(pair: TaskRunner) -> None:
     """They go from run to run, or to the run that asks for them."""
     assert pair.submit(pass_on, 1_000_000).result() == 1_000_000
     assert pair.submit(fetch, 1_000_000).result() == 1_000_000
+
+
+def test_a_run_hears_when_what_it_cancelled_never_begins(pair: TaskRunner, tmp_path: Path) -> None:
+    """A scope on a worker can wait until all workers know, as one in the flow's process does."""
+    with Gate() as gate, Gate() as started:
+        parent = pair.submit(stop_those_below, gate.ticket, started.ticket, tmp_path / "ran")
+        gate.await_arrival()
+        started.open()
+        assert parent.result()
+        gate.open()
+    assert pair.submit(increment, 1).result() == 2
+    assert not (tmp_path / "ran").exists()
+
+
+def test_values_of_children_go_with_their_futures(
+    pair: TaskRunner, two_workers: distributed.LocalCluster
+) -> None:
+    """They are large, and no garbage collection may come for long."""
+    with distributed.Client(two_workers, set_as_default=False) as client:
+        client.run(gc.disable)
+        try:
+            assert pair.submit(pass_on, 1_000_000).result() == 1_000_000
+            until(lambda: not is_known(two_workers, "make"))
+        finally:
+            client.run(gc.enable)
 
 
 def test_a_child_has_retries_of_its_own(runner: TaskRunner, tmp_path: Path) -> None:

@@ -36,9 +36,10 @@ from anabranch.futures import (
     lift,
     wait,
 )
-from anabranch.futures.runner import make_item, new_run_id
+from anabranch.futures.runner import RunScope, current_scope, make_item, new_run_id
 from anabranch.futures.testing import Gate, Ticket
 from anabranch.runners.dask import DaskTaskRunner
+from anabranch.runners.dask._cancelling import Canceller
 from anabranch.runners.dask._fetching import Fetcher
 from anabranch.runners.dask._native import NativeFuture
 from anabranch.runners.dask._run import DaskRun
@@ -707,6 +708,34 @@ def test_cancelling_a_run_cancels_its_dependants(started: Started, tmp_path: Pat
         until(lambda: not keys & set(started.scheduler.tasks))
         gate.open()
         wait(blockers)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_cancelled_scope_ends_when_its_runs_can_begin_nowhere(
+    runner: TaskRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A function that ends after the scope has nothing begun that waited for it."""
+    told = list[str]()
+    tell_workers = Canceller._tell_workers
+
+    async def tell_and_note(
+        self: Canceller, run_ids: list[str], workers: list[str] | None = None
+    ) -> None:
+        await tell_workers(self, run_ids, workers)
+        told.extend(run_ids)
+
+    monkeypatch.setattr(Canceller, "_tell_workers", tell_and_note)
+    with Gate() as gate, RunScope(runner=runner) as scope:
+        token = current_scope.set(scope)
+        held = runner.submit(wait_at, gate.ticket)
+        behind = after(runner, [held], touch, tmp_path / "ran")
+        current_scope.reset(token)
+        gate.await_arrival()
+        scope.stop("Time is up.")
+        scope.join()
+        assert behind.task_run.id in told
+        gate.open()
+    assert runner.submit(increment, 1).result() == 2
     assert not (tmp_path / "ran").exists()
 
 

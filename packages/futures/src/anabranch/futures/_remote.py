@@ -153,32 +153,10 @@ def pack(item: WorkItem[R], is_there: Callable[[Future[object]], bool]) -> Packe
         item: What to ship. Those of its futures that are not "there" have ended.
         is_there: Whether a future's value lies, or will lie, where the item is going.
     """
-    slots: dict[int, tuple[Slot, Future[object]]] = {}
-
-    def slot_or_value(future: Future[object]) -> object:
-        if not is_there(future):
-            return future.final_state().result(raise_on_failure=False)
-        slot, _ = slots.setdefault(id(future), (Slot(len(slots)), future))
-        return slot
-
-    def replace(value: object) -> object:
-        match value:
-            case FutureList():
-                return [replace(each) for each in value]
-            case Future():
-                return slot_or_value(value)
-            case AllowedFailure(future):
-                if isinstance(future.final_state(), Completed):
-                    return slot_or_value(future)
-                return future.final_state().result(raise_on_failure=False)
-            case Quoted():
-                return value  # Taken off on the other side, which need not search it either.
-            case _:
-                return LOOK_INSIDE
-
+    packing = _Packing(is_there)
     args, kwargs = item.args, item.kwargs
     if not item.is_plain:
-        args, kwargs = rebuild(args, kwargs, replace)
+        args, kwargs = rebuild(args, kwargs, packing)
     shipment = Shipment(
         args,
         kwargs,
@@ -190,7 +168,51 @@ def pack(item: WorkItem[R], is_there: Callable[[Future[object]], bool]) -> Packe
         item.retry,
         item.time_limit,
     )
-    return Packed(shipment, [future for _, future in slots.values()])
+    return Packed(shipment, packing.futures)
+
+
+@final
+class _Packing:
+    """Gives what an argument is replaced by for travelling; see `rebuild`.
+
+    A function that calls itself would do, but it is a cycle: the futures in it, and so their values
+    on a cluster, would be kept until the next garbage collection.
+
+    Args:
+        is_there: As of `pack`.
+
+    Attributes:
+        futures: Those behind the slots, in order.
+    """
+
+    def __init__(self, is_there: Callable[[Future[object]], bool]) -> None:
+        self._is_there: Final = is_there
+        self._slots: Final[dict[int, Slot]] = {}
+        self.futures: Final[list[Future[object]]] = []
+
+    def __call__(self, value: object) -> object:
+        match value:
+            case FutureList():
+                return [self(each) for each in value]
+            case Future():
+                return self._slot_or_value(value)
+            case AllowedFailure(future):
+                if isinstance(future.final_state(), Completed):
+                    return self._slot_or_value(future)
+                return future.final_state().result(raise_on_failure=False)
+            case Quoted():
+                return value  # Taken off on the other side, which need not search it either.
+            case _:
+                return LOOK_INSIDE
+
+    def _slot_or_value(self, future: Future[object]) -> object:
+        if not self._is_there(future):
+            return future.final_state().result(raise_on_failure=False)
+        slot = self._slots.get(id(future))
+        if slot is None:
+            self._slots[id(future)] = slot = Slot(len(self.futures))
+            self.futures.append(future)
+        return slot
 
 
 def run_shipment(

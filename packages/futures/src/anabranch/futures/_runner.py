@@ -447,6 +447,17 @@ class TaskRunner(abc.ABC):
         """
         return nullcontext()
 
+    def undelivered(self) -> Future[None] | None:
+        """For runners: return what ends when all have heard of what was cancelled up to now.
+
+        That is for runs that may begin in other processes: until word has come there, they do so if
+        what they depend on ends well. A cancelled scope waits for it for a moment before it ends.
+
+        Returns:
+            A future that is no run; None if there is nothing to wait for.
+        """
+        return None
+
     def runs_in_place(self, item: WorkItem[R]) -> bool:
         """Whether dispatching an item here means to execute it before `dispatch` returns."""
         return False

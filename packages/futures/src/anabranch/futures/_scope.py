@@ -51,7 +51,8 @@ def grace() -> float:
     """For runners and engines: how long to wait for what cannot be stopped, in seconds.
 
     That is for running threads, when what they belong to is left in a hurry: by Ctrl-C, or because
-    what surrounds it was cancelled.
+    what surrounds it was cancelled. And it is for word of what was cancelled, on its way to other
+    processes.
     """
     return _GRACE
 
@@ -242,6 +243,8 @@ class RunScope:
                 self.release(child)
             for scope in self._inside():
                 scope.join()
+        if (word := self._undelivered()) is not None:
+            word.park(grace())
 
     async def join_async(self) -> None:
         """Wait until every run submitted in this scope has ended."""
@@ -251,6 +254,12 @@ class RunScope:
                 self.release(child)
             for scope in self._inside():
                 await scope.join_async()
+        if (word := self._undelivered()) is not None:
+            await word.park_async(grace())
+
+    def _undelivered(self) -> Future[None] | None:
+        # Runs that ended here by being cancelled could still begin elsewhere, after the scope.
+        return self.runner.undelivered() if self.is_cancelled and self.runner is not None else None
 
     def __enter__(self) -> Self:
         return self
@@ -288,7 +297,7 @@ class RunScope:
     ) -> None:
         if error is not None:
             self.cancel()
-        if not self.has_work():
+        if not (self.has_work() or self.is_cancelled):
             return  # What follows costs more than most runs.
         try:
             if error is None or isinstance(error, Exception):

@@ -9,6 +9,7 @@ from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, cast, final
 
+from anabranch.futures import Completed, Future, TaskRun
 from anabranch.futures.runner import describe, new_run_id
 from anabranch.runners.dask._native import Client, Distributed, NativeFuture, call_in_loop
 from anabranch.runners.dask._outbox import Outbox, nothing
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     from anabranch.runners.dask._run import DaskRun
 
+#: What is waited for until Dask has heard of runs that were cancelled.
+_WORD: Final = TaskRun("", "the word of what was cancelled", "word")
+
 #: How long the last cancellations are waited for, in seconds.
 _TIMEOUT: Final = 5.0
 
@@ -28,7 +32,8 @@ class Canceller:
     """Cancels runs in the client's own loop, many at a time.
 
     The scheduler forgets their keys, and the workers refuse those that reach them all the same. For
-    as long as word takes to get there, a worker may still start one.
+    as long as word takes to get there, a worker may still start one: a function that ends at that
+    moment is as quick to tell the scheduler as this is, and then what depends on it begins.
 
     Args:
         distributed: The module.
@@ -44,16 +49,20 @@ class Canceller:
         self._client: Final = client
         self._outbox: Final = outbox
         self._logger: Final = logger
-        self._changed: Final = threading.Condition()
+        self._lock: Final = threading.Lock()
         # The runs are held too: one that starts all the same is yet to be told so.
         self._waiting: list[tuple[NativeFuture, DaskRun[object]]] = []
         self._is_busy = False
+        # Ends when Dask has heard of all of them, and of those before them.
+        self._word: Future[None] | None = None
 
     def cancel(self, run: DaskRun[object], native: NativeFuture) -> None:
         """Have Dask forget a run; does not wait for it."""
         # At once, and once more with the others: what the run depends on may end at any moment.
         self._outbox.forget([native.key])
-        with self._changed:
+        with self._lock:
+            if not self._waiting:
+                self._word = Future(_WORD)
             self._waiting.append((native, run))
             if self._is_busy:
                 return
@@ -64,19 +73,24 @@ class Canceller:
         """Have a run stopped as far as can be on the worker that executes it; does not wait."""
         call_in_loop(self._client.loop, self._tell_workers, [run.task_run.id], [worker])
 
+    def undelivered(self) -> Future[None] | None:
+        """Return what ends when Dask has heard of everything up to now; None if it has."""
+        return self._word
+
     def finish(self) -> None:
         """Wait until Dask has heard of everything, if it is still listening."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._is_busy, _TIMEOUT)
+        if (word := self._word) is not None:
+            word.park(_TIMEOUT)
 
     async def _work(self) -> None:
         while True:
-            with self._changed:
+            with self._lock:
                 batch, self._waiting = self._waiting, []
+                word = self._word
                 if not batch:
                     self._is_busy = False
-                    self._changed.notify_all()
                     return
+                assert word is not None, "it was made with the first of the batch"
             try:
                 await asyncio.gather(
                     self._tell_workers([run.task_run.id for _, run in batch]),
@@ -84,6 +98,10 @@ class Canceller:
                 )
             except Exception as error:  # The scheduler may be gone, and all runs with it.
                 self._logger.debug("Runs could not be cancelled on Dask: %s", describe(error))
+            with self._lock:
+                if self._word is word:
+                    self._word = None
+            word.set_final(Completed(None))
 
     async def _tell_workers(self, run_ids: list[str], workers: list[str] | None = None) -> None:
         with suppress(Exception):  # A worker may be gone, and the run with it.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
+    from anabranch.futures import Future
     from anabranch.futures.runner import PackedRecord
     from anabranch.runners.dask._fetching import Fetch
     from anabranch.runners.dask._native import Client, Distributed, NativeFuture
@@ -239,6 +240,10 @@ class Link:
         """Have Dask forget a run that has not ended there; does not wait for it."""
         if self._client is not None:
             self._canceller.cancel(run, native)
+
+    def undelivered(self) -> Future[None] | None:
+        """Return what ends when Dask has heard of all that was cancelled; None if it has."""
+        return None if self._client is None else self._canceller.undelivered()
 
     def report_straggler(self, run: DaskRun[object], worker: str) -> None:
         """Say that a run was cancelled just as it started, and cannot be stopped."""

@@ -150,6 +150,10 @@ class WorkerTaskRunner(TaskRunner):
         self._link.open()
         return self._link.together()
 
+    def undelivered(self) -> Future[None] | None:
+        """Return what ends when the workers have heard of what was cancelled; None if they have."""
+        return self._link.undelivered()
+
     def _submit(self, item: WorkItem[R]) -> Future[R]:
         errand = current_errand.get()
         assert errand is not None, "scopes and errands are left together"

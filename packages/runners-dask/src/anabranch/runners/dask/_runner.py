@@ -145,6 +145,10 @@ class DaskTaskRunner(TaskRunner):
         """Hand what is submitted in a block over in one message."""
         return nullcontext() if self._connection is None else self._connection.together()
 
+    def undelivered(self) -> Future[None] | None:
+        """Return what ends when the workers have heard of what was cancelled; None if they have."""
+        return None if self._connection is None else self._connection.undelivered()
+
     def _submit(self, item: WorkItem[R]) -> Future[R]:
         connection = self._connection
         assert connection is not None, "dispatch() refuses work while the runner is not started"
