@@ -7,9 +7,11 @@ import pickle
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Final, final
+from urllib.parse import urlsplit
 
 import ray
 from ray.exceptions import RayError
@@ -20,6 +22,7 @@ from anabranch.runners.ray import _native
 from anabranch.runners.ray._native import Ref
 from anabranch.runners.ray._output import wait_for_output
 from anabranch.runners.ray._startup import AUTO, LOCAL, Target
+from anabranch.runners.ray._watch import Server, Watch
 
 #: How long a cancelled run has to clean up before its worker is killed, in seconds. Less than
 #: what a runner that is left by Ctrl-C waits for its runs.
@@ -27,6 +30,11 @@ _GRACE: Final = 0.25
 
 #: How long our own threads are waited for at the end, in seconds.
 _PATIENCE: Final = 2.0
+
+#: How long somebody else's instance may be gone before it is lost: it may be made to come back.
+_PATIENCE_ELSEWHERE: Final = 10.0
+
+_logger = logging.getLogger("anabranch.task_runner.ray")
 
 
 @final
@@ -38,15 +46,18 @@ class Connection:
 
     Attributes:
         target: The same; for a user's own instance, its address.
-        users: How many runners use it; for those who hold the lock of the `Lease`.
+        users: The leases of those who use it; changed by those who hold the lock of leases.
         completions: The thread in which runs end. Ray's own thread, which tells of the ends, must
             not be held up by callbacks, nor by what they submit.
         helper: The thread for what waits for other things than runs, such as fetching the values
             of other runners.
+
+    Raises:
+        RuntimeError: What the user has started or connected to is gone.
     """
 
     def __init__(self, target: Target | None) -> None:
-        self.users = 0
+        self.users: Final[set[Lease]] = set()
         self.completions: Final = SerialThread("anabranch-ray")
         self.helper: Final = SerialThread("anabranch-ray-helper")
         self._stopper: Final = SerialThread("anabranch-ray-stopper")
@@ -60,13 +71,27 @@ class Connection:
         self._session: Final = _native.session_id()
         self.target: Final = target or Target(self._session[0], {})
         self._is_client: Final = _native.is_client()
-        self._door: Ref | None = ray.put(None)
+        self._door: Ref | None = None
+        # Ray itself is slow to notice, asks what is gone and waits for the answer, or ends this
+        # process.
+        try:
+            self._watch: Final = Watch(self._servers(), self._end_lost)
+        except ConnectionRefusedError as error:
+            if self._owner is not None:
+                self._owner.call(_native.shut_down)
+                self._owner.close()
+            raise RuntimeError(
+                f"The Ray instance at {self._session[0]} that this process is connected to is "
+                f"gone ({error}). Call ray.shutdown() first, so that the runner connects anew"
+            ) from error
+        self._door = ray.put(None)
 
     def is_open(self) -> bool:
         """Whether this process is still connected, and to the same instance."""
-        return (
-            not self._is_closed and ray.is_initialized() and self._session == _native.session_id()
-        )
+        return not self._is_closed and self.find_loss() is None and self._is_connected()
+
+    def _is_connected(self) -> bool:
+        return ray.is_initialized() and self._session == _native.session_id()
 
     def refuse(self, target: Target) -> None:
         """Refuse another address than the one that this process is connected to.
@@ -84,6 +109,53 @@ class Connection:
                 "call ray.shutdown() first, or leave out the address to use that instance"
             )
 
+    # ------------------------------------------------------------------ losing the instance
+
+    def _servers(self) -> list[Server]:
+        patience = 0.0 if self.target.is_local else _PATIENCE_ELSEWHERE
+        if self._is_client:
+            address = _native.client_address()
+            return [] if address is None else [_server("server for clients", address, patience)]
+        servers = [_server("control service (gcs_server)", self._session[0], patience)]
+        # It is on this machine, and never comes back.
+        node = _native.own_node()
+        return servers if node is None else [*servers, Server("node manager (raylet)", node)]
+
+    def find_loss(self) -> str | None:
+        """Return what has become of the instance if it is lost; waits while that is in doubt.
+
+        To be asked before Ray is asked anything that it might never answer.
+        """
+        server = self._watch.loss()
+        return None if server is None else self._describe_loss(server)
+
+    def _describe_loss(self, server: Server) -> str:
+        return f"The Ray instance at {self._session[0]} is lost: its {server} is gone"
+
+    def while_open(self, function: Callable[[], object]) -> None:
+        """Call a function that asks Ray for something, unless nobody is there to answer."""
+        if self.is_open():
+            function()
+
+    def _end_lost(self, server: Server) -> None:
+        loss = self._describe_loss(server)
+        self._door = None
+        _logger.error("%s", loss)
+        try:
+            for user in list(self.users):
+                user.lost(loss)
+        finally:
+            if self._owner is not None:
+                # With it goes what is left of an instance of our own, where the system sees to it.
+                self._owner.close()
+                # Else Ray would end this process when it has looked for the instance in vain.
+                if ray.is_initialized() and (self._is_client or self._is_connected()):
+                    _native.shut_down()
+
+    def wait_until_lost(self) -> None:
+        """Wait until what a loss entails is over: only then can Ray connect anew."""
+        self._watch.close()
+
     # ------------------------------------------------------------------ values
 
     def fetch(self, ref: Ref, run_name: str, pickled: bytes | None) -> object:
@@ -92,16 +164,22 @@ class Connection:
         Raises:
             ResultUnavailableError: Ray no longer has it.
         """
-        if not self.is_open():  # Asked first, because ray.get would start an instance.
+        loss = None if self._is_closed else self.find_loss()
+        is_open = self.is_open()  # Asked first, because ray.get would start an instance.
+        if pickled is not None and (is_open or loss is not None):
+            # If that fails, it is by foreign code, and Ray says what it makes of the same.
+            with suppress(Exception, SystemExit):
+                return pickle.loads(pickled)
+        if loss is not None:
+            raise ResultUnavailableError(
+                f"The value of run {run_name!r} was left in Ray. {loss}. Run the task again"
+            )
+        if not is_open:
             raise ResultUnavailableError(
                 f"The value of run {run_name!r} was left in Ray, and the connection to it has "
                 "ended. Call .result() before the runner is left, or return the future from the "
                 "flow"
             )
-        if pickled is not None:
-            # If that fails, it is by foreign code, and Ray says what it makes of the same.
-            with suppress(Exception, SystemExit):
-                return pickle.loads(pickled)
         try:
             return ray.get(ref)
         except (RayError, ConnectionError, SystemExit) as error:
@@ -119,6 +197,8 @@ class Connection:
             ref: Any ref of the run.
             ended: Set when Ray has reported the end of the run.
         """
+        if self._door is None:  # What ran on a lost instance has ended, or is out of reach.
+            return
         # By force alone is no way: if the run ends meanwhile, what is killed is the next run on
         # the same worker.
         self._cancel(ref, force=False)
@@ -150,6 +230,7 @@ class Connection:
 
     def close(self, logger: logging.Logger) -> None:
         """End what we started; for the last user. All runs have ended, or been given up."""
+        self._watch.close()
         for thread in (self._stopper, self.helper, self.completions):
             if not thread.close(_PATIENCE):
                 logger.warning("Abandoned a thread of the Ray runner that does not end")
@@ -177,6 +258,7 @@ class Lease:
     Args:
         target: Where the runner wants its tasks to run.
         logger: Where it logs.
+        lost: Called with what has become of the instance, if it is lost meanwhile.
     """
 
     # Ray allows one connection in a process. The lock is held while Ray starts and ends, so that
@@ -184,7 +266,10 @@ class Lease:
     _lock = threading.Lock()
     _current: Connection | None = None
 
-    def __init__(self, target: Target, logger: logging.Logger) -> None:
+    def __init__(
+        self, target: Target, logger: logging.Logger, lost: Callable[[str], object]
+    ) -> None:
+        self.lost: Final = lost
         self._target: Final = target
         self._logger: Final = logger
         self._connection: Connection | None = None
@@ -200,13 +285,15 @@ class Lease:
             if self._is_over:
                 raise RuntimeError("The runner has ended before it was started")
             connection = Lease._current
+            if connection is not None and connection.find_loss() is not None:
+                connection.wait_until_lost()
             if connection is None or not connection.is_open():
                 connection = self._make()
             else:
                 connection.refuse(self._target)
                 self._log_reuse(connection)
             Lease._current = self._connection = connection
-            connection.users += 1
+            connection.users.add(self)
         nodes = _native.living_nodes()
         self._logger.info("Using Ray cluster with %d node%s", nodes, "" if nodes == 1 else "s")
         if connection.dashboard_url:
@@ -244,8 +331,8 @@ class Lease:
             connection, self._connection = self._connection, None
             if connection is None:
                 return
-            connection.users -= 1
-            if connection.users == 0:
+            connection.users.remove(self)
+            if not connection.users:
                 if Lease._current is connection:
                     Lease._current = None
                 connection.close(self._logger)
@@ -269,3 +356,8 @@ def _resolved(address: str) -> tuple[str, str]:
         return socket.gethostbyname(host), port
     except OSError:
         return host, port
+
+
+def _server(name: str, address: str, patience: float) -> Server:
+    parts = urlsplit(f"//{address}")
+    return Server(name, (parts.hostname or "", parts.port or 0), patience)

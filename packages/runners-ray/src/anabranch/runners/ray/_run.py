@@ -234,7 +234,8 @@ class RayRun(Future[R_co]):
     def _forget_record(self, history: History | None) -> None:
         """Have the record of the attempts removed, unless the history says that there is none."""
         if self._retry.retries and (history is None or len(history) > 1):
-            self.connection.helper.call_soon(partial(forget_record, self.task_run))
+            forget = partial(forget_record, self.task_run)
+            self.connection.helper.call_soon(partial(self.connection.while_open, forget))
 
     def _follow(self, history: History) -> None:
         """Tell of what the run has gone through on its worker, now that it is known."""
