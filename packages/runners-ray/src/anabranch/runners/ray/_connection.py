@@ -7,11 +7,12 @@ import pickle
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final, final
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import ray
 from ray.exceptions import RayError
@@ -19,8 +20,9 @@ from ray.exceptions import RayError
 from anabranch.futures import ResultUnavailableError
 from anabranch.futures.runner import SerialThread
 from anabranch.runners.ray import _native
-from anabranch.runners.ray._native import Ref
+from anabranch.runners.ray._native import Exported, Ref
 from anabranch.runners.ray._output import wait_for_output
+from anabranch.runners.ray._questions import InstanceLostError, Questions
 from anabranch.runners.ray._startup import AUTO, LOCAL, Target
 from anabranch.runners.ray._watch import Server, Watch
 
@@ -28,8 +30,10 @@ from anabranch.runners.ray._watch import Server, Watch
 #: what a runner that is left by Ctrl-C waits for its runs.
 _GRACE: Final = 0.25
 
-#: How long our own threads are waited for at the end, in seconds.
+#: How long our own threads are waited for at the end, in seconds; and those that may wait for an
+#: instance that is lost.
 _PATIENCE: Final = 2.0
+_PATIENCE_LOST: Final = 0.3
 
 #: How long somebody else's instance may be gone before it is lost: it may be made to come back.
 _PATIENCE_ELSEWHERE: Final = 10.0
@@ -64,6 +68,8 @@ class Connection:
         # Ray's processes end with the thread that started them, and started in the main thread
         # it would take over SIGTERM: so they get a thread that lives for as long as they do.
         self._owner: Final = SerialThread("anabranch-ray-owner") if target is not None else None
+        self._questions: Final = Questions()
+        self._known: Final[WeakSet[Exported]] = WeakSet()
         self._is_closed = False
         self.dashboard_url = ""
         if self._owner is not None and target is not None:
@@ -111,15 +117,16 @@ class Connection:
 
     # ------------------------------------------------------------------ losing the instance
 
-    def _servers(self) -> list[Server]:
+    def _servers(self) -> Iterator[Server]:
         patience = 0.0 if self.target.is_local else _PATIENCE_ELSEWHERE
         if self._is_client:
-            address = _native.client_address()
-            return [] if address is None else [_server("server for clients", address, patience)]
-        servers = [_server("control service (gcs_server)", self._session[0], patience)]
-        # It is on this machine, and never comes back.
-        node = _native.own_node()
-        return servers if node is None else [*servers, Server("node manager (raylet)", node)]
+            if (address := _native.client_address()) is not None:
+                yield _server("server for clients", address, patience)
+            return
+        yield _server("control service (gcs_server)", self._session[0], patience)
+        # Known to that service, which is there, or this would not go on. It never comes back.
+        if (node := _native.own_node()) is not None:
+            yield Server("node manager (raylet)", node)
 
     def find_loss(self) -> str | None:
         """Return what has become of the instance if it is lost; waits while that is in doubt.
@@ -141,6 +148,7 @@ class Connection:
         loss = self._describe_loss(server)
         self._door = None
         _logger.error("%s", loss)
+        self._questions.give_up(loss)
         try:
             for user in list(self.users):
                 user.lost(loss)
@@ -156,7 +164,23 @@ class Connection:
         """Wait until what a loss entails is over: only then can Ray connect anew."""
         self._watch.close()
 
-    # ------------------------------------------------------------------ values
+    # ------------------------------------------------------------------ values and runs
+
+    def submit(self, exported: Exported, arguments: Sequence[object]) -> Sequence[Ref]:
+        """Have a function called in Ray.
+
+        Raises:
+            InstanceLostError: There is no instance to do it.
+            Exception: Something cannot be pickled.
+        """
+        if (loss := self.find_loss()) is not None:
+            raise InstanceLostError(loss)
+        if exported in self._known:
+            return exported.remote(*arguments)
+        # At first Ray hands the function to its control service, and waits until that has it.
+        refs = self._questions.ask(partial(exported.remote, *arguments))
+        self._known.add(exported)
+        return refs
 
     def fetch(self, ref: Ref, run_name: str, pickled: bytes | None) -> object:
         """Bring over the value of a run, unless it has come already, pickled.
@@ -187,6 +211,11 @@ class Connection:
                 f"The value of run {run_name!r} cannot be fetched from Ray: {error}. "
                 "Run the task again, or have it store its value elsewhere"
             ) from error
+
+    def mark_as_read(self, ref: Ref) -> None:
+        """Have Ray not complain that nobody has looked at the error behind a ref."""
+        if self._door is not None:  # It cannot be asked for that once it is lost.
+            _native.mark_as_read(ref)
 
     # ------------------------------------------------------------------ stopping runs
 
@@ -231,8 +260,9 @@ class Connection:
     def close(self, logger: logging.Logger) -> None:
         """End what we started; for the last user. All runs have ended, or been given up."""
         self._watch.close()
-        for thread in (self._stopper, self.helper, self.completions):
-            if not thread.close(_PATIENCE):
+        patience = _PATIENCE if self.find_loss() is None else _PATIENCE_LOST
+        for thread in (self._stopper, self._questions, self.helper, self.completions):
+            if not thread.close(patience):
                 logger.warning("Abandoned a thread of the Ray runner that does not end")
         self._door = None
         if self._owner is None:

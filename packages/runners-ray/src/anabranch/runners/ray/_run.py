@@ -189,7 +189,7 @@ class RayRun(Future[R_co]):
             self._ended.set()
         if isinstance(outcome, BaseException):
             self._fails_in_ray = True
-            _native.mark_as_read(value_ref)
+            self.connection.mark_as_read(value_ref)
         end = partial(self._end_in_ray, value_ref, outcome)
         self.connection.completions.call_soon(partial(self.guard, end))
 

@@ -27,6 +27,7 @@ from anabranch.runners.ray._connection import Connection
 from anabranch.runners.ray._functions import ExportedFunctions
 from anabranch.runners.ray._native import Ref
 from anabranch.runners.ray._outcome import crashed
+from anabranch.runners.ray._questions import InstanceLostError
 from anabranch.runners.ray._run import RayRun
 from anabranch.runners.ray._worker import parcel_of
 
@@ -101,11 +102,11 @@ class Session:
             shipment = attrs.evolve(shipment, first_attempt=first_attempt)
         parcel = parcel_of(shipment, len(values))
         arguments = (*before, parcel, *values, *outcomes)
-        if (loss := self._connection.find_loss()) is not None:
-            run.set_final(crashed(item.task_run, loss))
-            return
         try:
-            value_ref, outcome_ref = exported.remote(*arguments)
+            value_ref, outcome_ref = self._connection.submit(exported, arguments)
+        except InstanceLostError as error:
+            run.set_final(crashed(item.task_run, str(error)))
+            return
         except Exception as error:  # Pickling runs foreign code, which may raise anything at all.
             cause = _why_unpicklable(item, packed, error)
             run.set_final(Failed(cause, message=describe(cause)))

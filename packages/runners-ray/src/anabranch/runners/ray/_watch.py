@@ -8,7 +8,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, final
 
 import attrs
@@ -62,14 +62,15 @@ class Watch:
     accepts another one.
 
     Args:
-        servers: Which ones. One that cannot be reached this way is not watched.
+        servers: Which ones; the next is asked for when there is a connection to the one before.
+            One that cannot be reached this way is not watched.
         lost: Called once, in a thread of the watch, with the server that is gone.
 
     Raises:
         ConnectionRefusedError: A server is gone already.
     """
 
-    def __init__(self, servers: Sequence[Server], lost: Callable[[Server], object]) -> None:
+    def __init__(self, servers: Iterable[Server], lost: Callable[[Server], object]) -> None:
         self._lost: Final = lost
         self._loss: Server | None = None
         self._selector: Final = selectors.DefaultSelector()
