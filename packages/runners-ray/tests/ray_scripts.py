@@ -111,3 +111,38 @@ def head_node(*, serves_clients: bool = False) -> Iterator[HeadNode]:
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return int(listening.getsockname()[1])
+
+
+_FACTS = """
+import sys
+import ray
+from ray.experimental import internal_kv
+
+class Idler:
+    pass
+
+ray.init(sys.argv[1], namespace="observer", logging_level="ERROR")
+if "make" in sys.argv:
+    made = ray.remote(num_cpus=0)(Idler).options(name="idler", lifetime="detached").remote()
+    ray.get(made.__ray_ready__.remote())
+jobs = ray._private.state.state.job_table()
+print("FACTS",
+    sum(bool(each["Alive"]) for each in ray.nodes()),
+    sorted(each["name"] for each in ray.util.list_named_actors(all_namespaces=True)),
+    internal_kv._internal_kv_list(b"", namespace=b"anabranch"),
+    sum(not each["IsDead"] for each in jobs),
+)
+"""
+
+
+def facts_of(address: str, *what: str) -> str:
+    """Return what there is in a cluster, after making a detached actor there if that is asked."""
+    run = subprocess.run(
+        [sys.executable, "-c", _FACTS, address, *what],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout[run.stdout.index("FACTS") :]
