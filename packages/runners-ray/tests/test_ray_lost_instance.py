@@ -5,6 +5,7 @@ Each test is a script in a process of its own, for Ray might end it.
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,8 @@ def large():
     return b"x" * 10_000_000
 
 def process(name, parent=None):
-    [found] = [each for each in psutil.Process(parent).children(recursive=True)
-        if each.name() == name]
-    return found
+    return next(each for each in psutil.Process(parent).children(recursive=True)
+        if each.name() == name or name in each.cmdline())
 
 def start(runner, function, *args, retries):
     run_id = new_run_id()
@@ -146,7 +146,19 @@ with RayTaskRunner(init_kwargs={"num_cpus": 1}) as runner:
     )
 
 
-@pytest.mark.parametrize("name", ["gcs_server", "raylet"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gcs_server",
+        "raylet",
+        pytest.param(
+            "ray.util.client.server",
+            marks=pytest.mark.skipif(
+                importlib.util.find_spec("grpc") is None, reason="ray[client] is not installed"
+            ),
+        ),
+    ],
+)
 def test_ray_instance_elsewhere_that_is_lost(tmp_path: Path, name: str) -> None:
     """Runs crash with an instance elsewhere, too; its control service has time to come back."""
     run_script(
@@ -154,8 +166,8 @@ def test_ray_instance_elsewhere_that_is_lost(tmp_path: Path, name: str) -> None:
         + f"""
 from ray_scripts import head_node
 
-with head_node() as head:
-    with RayTaskRunner(head.address) as runner, Gate() as gate:
+with head_node(serves_clients={"client" in name}) as head:
+    with RayTaskRunner(head.client_address or head.address) as runner, Gate() as gate:
         runs = [runner.submit(wait_at, gate.ticket, number) for number in range(3)]
         gate.await_arrival()
         kill(process({name!r}, head.pid))
