@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Final, final
+from typing import Final, TypeVar, final
 from urllib.parse import urlsplit
 from weakref import WeakSet
 
@@ -40,6 +40,8 @@ _PATIENCE_ELSEWHERE: Final = 10.0
 
 _logger = logging.getLogger("anabranch.task_runner.ray")
 
+T = TypeVar("T")
+
 
 @final
 class Connection:
@@ -57,7 +59,7 @@ class Connection:
             of other runners.
 
     Raises:
-        RuntimeError: What the user has started or connected to is gone.
+        RuntimeError: What this process is connected to is gone.
     """
 
     def __init__(self, target: Target | None) -> None:
@@ -139,6 +141,14 @@ class Connection:
     def _describe_loss(self, server: Server) -> str:
         return f"The Ray instance at {self._session[0]} is lost: its {server} is gone"
 
+    def ask(self, function: Callable[[], T]) -> T:
+        """Call a function that asks Ray for something, and return or raise what it does.
+
+        Raises:
+            InstanceLostError: There will be no answer.
+        """
+        return self._questions.ask(function)
+
     def while_open(self, function: Callable[[], object]) -> None:
         """Call a function that asks Ray for something, unless nobody is there to answer."""
         if self.is_open():
@@ -178,7 +188,7 @@ class Connection:
         if exported in self._known:
             return exported.remote(*arguments)
         # At first Ray hands the function to its control service, and waits until that has it.
-        refs = self._questions.ask(partial(exported.remote, *arguments))
+        refs = self.ask(partial(exported.remote, *arguments))
         self._known.add(exported)
         return refs
 
@@ -309,7 +319,8 @@ class Lease:
         """Start using a connection, making it if there is none.
 
         Raises:
-            RuntimeError: There is one, to another address.
+            RuntimeError: There is one, to another address, or to what is gone.
+            InstanceLostError: It has been lost just now.
         """
         with Lease._lock:
             if self._is_over:
@@ -324,7 +335,7 @@ class Lease:
                 self._log_reuse(connection)
             Lease._current = self._connection = connection
             connection.users.add(self)
-        nodes = _native.living_nodes()
+        nodes = connection.ask(_native.living_nodes)
         self._logger.info("Using Ray cluster with %d node%s", nodes, "" if nodes == 1 else "s")
         if connection.dashboard_url:
             self._logger.info("The Ray UI is available at %s", connection.dashboard_url)
