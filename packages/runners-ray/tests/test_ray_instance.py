@@ -167,6 +167,7 @@ def test_ray_instance_of_the_user_is_left_alone(tmp_path: Path) -> None:
         assert leftovers() == [], leftovers()
         with raises(RuntimeError, "is connected to the Ray instance", "one at a time"):
             RayTaskRunner("192.0.2.255:6379").__enter__()
+        assert leftovers() == [], leftovers()
         ray.shutdown()
         with raises(ResultUnavailableError, "run 'same-", "connection to it has ended"):
             unread.result()

@@ -344,7 +344,11 @@ class Lease:
     def _make(self) -> Connection:
         if ray.is_initialized():
             connection = Connection(None)
-            connection.refuse(self._target)
+            try:
+                connection.refuse(self._target)
+            except BaseException:
+                connection.close(self._logger)  # Nobody else would end its watch.
+                raise
             self._log_reuse(connection)
             return connection
         if self._target.is_local:
