@@ -6,58 +6,17 @@ Each test is a script in a process of its own, for Ray allows a process one inst
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import pytest
+from ray_scripts import run_script
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
-
-_HEAD = """
-import logging, os, select, signal, sys, threading
-from anabranch.futures import *
-from anabranch.futures.testing import raises
-from anabranch.runners.ray import RayTaskRunner
-
-logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stdout)
-
-def same(value):
-    return value
-
-def is_gone(pid):
-    try:
-        process = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    return bool(select.select([process], [], [], 30)[0])
-
-def leftovers():
-    return [each.name for each in threading.enumerate() if "anabranch" in each.name]
-"""
-
-
-def _run(script: str, folder: Path, **variables: str) -> tuple[list[str], list[str]]:
-    """Run a script, and return the lines that it printed and those of its errors."""
-    path = folder / "script.py"
-    path.write_text(_HEAD + textwrap.dedent(script))
-    run = subprocess.run(
-        [sys.executable, str(path)],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-        env={**os.environ, **variables},
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    return run.stdout.splitlines(), run.stderr.splitlines()
 
 
 def test_ray_instance_of_our_own_comes_and_goes(tmp_path: Path) -> None:
     """A local instance starts with the first runner, ends with the last, and leaves nothing."""
-    printed, errors = _run(
+    printed, errors = run_script(
         """
         environment, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
         with RayTaskRunner(init_kwargs={"num_cpus": 1}) as outer:
@@ -94,7 +53,7 @@ def test_ray_instance_of_our_own_comes_and_goes(tmp_path: Path) -> None:
 
 def test_ray_prints_what_tasks_print_and_no_more(tmp_path: Path) -> None:
     """What tasks print is shown; of failures that are reported as such, Ray says nothing."""
-    printed, errors = _run(
+    printed, errors = run_script(
         """
         def fail():
             raise ValueError("reported")
@@ -124,7 +83,7 @@ def test_ray_prints_what_tasks_print_and_no_more(tmp_path: Path) -> None:
 
 def test_ray_shows_all_that_was_printed_before_it_ends(tmp_path: Path) -> None:
     """What the last tasks print is shown, be it much, and be Ray ever so slow to pass it on."""
-    printed, errors = _run(
+    printed, errors = run_script(
         """
         import queue
         import psutil
@@ -161,7 +120,7 @@ def test_ray_shows_all_that_was_printed_before_it_ends(tmp_path: Path) -> None:
 
 def test_ray_shows_nothing_else_than_what_was_printed(tmp_path: Path) -> None:
     """No line of ours is among the output, also where Ray holds nothing back and came first."""
-    printed, errors = _run(
+    printed, errors = run_script(
         """
         import ray
 
@@ -178,7 +137,7 @@ def test_ray_shows_nothing_else_than_what_was_printed(tmp_path: Path) -> None:
 
 def test_ray_ends_well_where_its_output_cannot_be_followed(tmp_path: Path) -> None:
     """A version of Ray that shows output in some other way is given a moment, and is ended."""
-    _, errors = _run(
+    _, errors = run_script(
         """
         with RayTaskRunner(init_kwargs={"num_cpus": 1}) as runner:
             runner.submit(print, "hello").wait()
@@ -193,7 +152,7 @@ def test_ray_ends_well_where_its_output_cannot_be_followed(tmp_path: Path) -> No
 
 def test_ray_instance_of_the_user_is_left_alone(tmp_path: Path) -> None:
     """A Ray that the user has started is used, and goes on, with the values in it."""
-    printed, _ = _run(
+    printed, _ = run_script(
         """
         import ray
 
@@ -208,6 +167,7 @@ def test_ray_instance_of_the_user_is_left_alone(tmp_path: Path) -> None:
         assert leftovers() == [], leftovers()
         with raises(RuntimeError, "is connected to the Ray instance", "one at a time"):
             RayTaskRunner("192.0.2.255:6379").__enter__()
+        assert leftovers() == [], leftovers()
         ray.shutdown()
         with raises(ResultUnavailableError, "run 'same-", "connection to it has ended"):
             unread.result()
@@ -228,7 +188,7 @@ def test_ray_instance_of_the_user_is_left_alone(tmp_path: Path) -> None:
 
 def test_ray_connects_to_an_instance_elsewhere(tmp_path: Path) -> None:
     """A runner connects to the address that it is given, and only disconnects in the end."""
-    printed, errors = _run(
+    printed, errors = run_script(
         """
         import subprocess
 
@@ -277,7 +237,7 @@ def test_ray_connects_to_an_instance_elsewhere(tmp_path: Path) -> None:
 
 def test_ray_that_does_not_start_leaves_nothing(tmp_path: Path) -> None:
     """If Ray refuses to start, its error comes out, and the next start works."""
-    printed, _ = _run(
+    printed, _ = run_script(
         """
         with raises(RuntimeError, "no_such_setting"):
             RayTaskRunner(init_kwargs={"no_such_setting": 1}).__enter__()
@@ -295,7 +255,7 @@ def test_ray_that_does_not_start_leaves_nothing(tmp_path: Path) -> None:
 )
 def test_ray_tells_where_its_dashboard_is(tmp_path: Path) -> None:
     """The link of the dashboard is logged, if one is asked for."""
-    printed, _ = _run(
+    printed, _ = run_script(
         """
         with RayTaskRunner(init_kwargs={"num_cpus": 1, "include_dashboard": True}):
             pass

@@ -105,10 +105,12 @@ def wait_for_any(number: int) -> int:
     return len(wait(runs).done)
 
 
-def wait_for_a_while(ticket: Ticket) -> tuple[object, int]:
+def wait_for_a_while(ticket: Ticket, own_ticket: Ticket) -> tuple[object, int]:
     """Wait for a run in vain, then in earnest."""
     run = submit(wait_at, ticket)
-    return run.wait(timeout=0.2), run.result()
+    in_vain = run.wait(timeout=0.2)
+    own_ticket.wait()
+    return in_vain, run.result()
 
 
 def wait_in_vain(ticket: Ticket, path: Path) -> None:
@@ -116,8 +118,8 @@ def wait_in_vain(ticket: Ticket, path: Path) -> None:
     run = submit(wait_at, ticket)
     try:
         run.wait()
-    except BaseException as error:
-        path.write_text(type(error).__name__)
+    except KeyboardInterrupt:
+        path.write_text("an interrupt")
         raise
 
 
@@ -209,7 +211,9 @@ def test_several_are_waited_for_at_a_time(runner: RayTaskRunner, function: Any) 
 
 def test_a_wait_that_is_over_leaves_the_run_alone(runner: RayTaskRunner, gate: Gate) -> None:
     """A run that ceases to wait goes on beside the one that it has waited for."""
-    parent = runner.submit(wait_for_a_while, gate.ticket)
+    with Gate() as own_gate:
+        parent = runner.submit(wait_for_a_while, gate.ticket, own_gate.ticket)
+        own_gate.await_arrival()
     gate.await_arrival()
     gate.open()
     first, second = parent.result()
@@ -239,8 +243,9 @@ def test_a_time_limit_interrupts_the_wait_for_a_run(
     """A run that waits for another is interrupted at its time limit, and so is that one."""
     path = tmp_path / "ended by"
     parent = runner.dispatch(item_of(wait_in_vain, gate.ticket, path, time_limit=2.0))
+    gate.await_arrival()
     assert isinstance(parent.wait(), TimedOut)
-    assert path.read_text() == "Interruption"
+    assert path.read_text() == "an interrupt"
     gate.await_departure()
 
 
@@ -250,6 +255,7 @@ def test_a_lost_run_takes_those_below_it_along(
     """When the process of a run is lost, those of the runs below it end too."""
     path = tmp_path / "process"
     parent = runner.submit(leave_behind, gate.ticket, path)
+    gate.await_arrival()
     assert isinstance(parent.wait(), Crashed)
     gate.await_departure()
 

@@ -22,6 +22,13 @@ _REPORTED_BY_US: Final = "A worker died or was killed while executing a task by 
 #: How many lines Ray reads at most of one file of output before it turns to the next.
 _LINES_AT_A_TIME: Final = "RAY_LOG_MONITOR_NUM_LINES_TO_READ"
 
+#: How long Ray waits in the end for its control service to take its statistics, in milliseconds.
+_LAST_STATISTICS: Final = "RAY_task_events_shutdown_flush_timeout_ms"
+
+#: For how long Ray looks for a control service that is gone and has been asked for something, in
+#: seconds, before it ends this process.
+_LOOKING: Final = "RAY_gcs_rpc_server_reconnect_timeout_s"
+
 #: What of Ray's output is never printed. Ray reads it once, when it is first imported.
 _SKIPPED_OUTPUT: Final = "RAY_DEDUP_LOGS_SKIP_REGEX"
 
@@ -52,9 +59,20 @@ def import_variables() -> dict[str, str]:
     return {_SKIPPED_OUTPUT: "|".join(f"(?:{pattern})" for pattern in patterns if pattern)}
 
 
+def connect_variables() -> dict[str, str]:
+    """Return the variables for any connection.
+
+    A control service that is gone takes no statistics: Ray would wait five seconds for that. That
+    it is gone we notice ourselves, and end nobody's process for it.
+    """
+    variables = {_LAST_STATISTICS: "500", _LOOKING: str(10**6)}
+    return {name: os.environ.get(name, value) for name, value in variables.items()}
+
+
 def start_variables() -> dict[str, str]:
     """Return the variables for an instance of our own, which sends no usage statistics."""
     return {
+        **connect_variables(),
         _LINES_AT_A_TIME: str(lines_at_a_time()),
         "RAY_USAGE_STATS_ENABLED": "0",
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, final
@@ -20,7 +20,7 @@ from anabranch.runners.ray._home import Home
 from anabranch.runners.ray._relay import find_relay
 
 if TYPE_CHECKING:
-    from anabranch.runners.ray._native import Ref
+    from anabranch.runners.ray._native import Exported, Ref
     from anabranch.runners.ray._relay import RelayHandle
     from anabranch.runners.ray._run import RayRun
 
@@ -45,12 +45,35 @@ class Link:
         self.completions: Final = SerialThread("anabranch-ray")
         self.helper: Final = SerialThread("anabranch-ray-helper")
         self._stopper: Final = SerialThread("anabranch-ray-stopper")
-        self._is_client: Final = _native.is_client()
-        self._door: Ref | None = ray.put(None)
+        self._is_client = False
+        self._is_closed = False
+        # What stops runs waits for it, and so comes into Ray's own thread.
+        self._door: Ref | None = None
 
     def is_open(self) -> bool:
         """Whether Ray can be asked."""
         return ray.is_initialized()
+
+    def find_loss(self) -> str | None:
+        """Return what has become of the instance if it is lost; waits while that is in doubt.
+
+        To be asked before Ray is asked anything that it might never answer.
+        """
+        return None
+
+    def while_open(self, function: Callable[[], object]) -> None:
+        """Call a function that asks Ray for something, unless nobody is there to answer."""
+        if self.is_open():
+            function()
+
+    def submit(self, exported: Exported, arguments: Sequence[object]) -> Sequence[Ref]:
+        """Have a function called in Ray.
+
+        Raises:
+            InstanceLostError: There is no instance to do it.
+            Exception: Something cannot be pickled.
+        """
+        return exported.remote(*arguments)
 
     def remember(self, run: RayRun[object]) -> None:
         """Take note of a run, of which something may be heard while it goes on."""
@@ -71,16 +94,22 @@ class Link:
         Raises:
             ResultUnavailableError: Ray no longer has it.
         """
-        if not self.is_open():  # Asked first, because ray.get would start an instance.
+        loss = None if self._is_closed else self.find_loss()
+        is_open = self.is_open()  # Asked first, because ray.get would start an instance.
+        if pickled is not None and (is_open or loss is not None):
+            # If that fails, it is by foreign code, and Ray says what it makes of the same.
+            with suppress(Exception, SystemExit):
+                return pickle.loads(pickled)
+        if loss is not None:
+            raise ResultUnavailableError(
+                f"The value of run {run_name!r} was left in Ray. {loss}. Run the task again"
+            )
+        if not is_open:
             raise ResultUnavailableError(
                 f"The value of run {run_name!r} was left in Ray, and the connection to it has "
                 "ended. Call .result() before the runner is left, or return the future from the "
                 "flow"
             )
-        if pickled is not None:
-            # If that fails, it is by foreign code, and Ray says what it makes of the same.
-            with suppress(Exception, SystemExit):
-                return pickle.loads(pickled)
         try:
             return ray.get(ref)
         except (RayError, ConnectionError, SystemExit) as error:
@@ -96,6 +125,11 @@ class Link:
                 return ray.get(list(refs))
         return ()
 
+    def mark_as_read(self, ref: Ref) -> None:
+        """Have Ray not complain that nobody has looked at the error behind a ref."""
+        if self._door is not None:  # It cannot be asked for that once it is lost.
+            _native.mark_as_read(ref)
+
     # ------------------------------------------------------------------ stopping runs
 
     def stop(self, run_id: str, home: Home, ref: Ref, ended: threading.Event) -> None:
@@ -107,6 +141,8 @@ class Link:
             ref: Any ref of it.
             ended: Set when Ray has reported the end of the run.
         """
+        if self._door is None:  # What ran on a lost instance has ended, or is out of reach.
+            return
         # What has not begun ends by this. What has takes no notice: Ray interrupts it at any place,
         # such as in the midst of an import, so it listens to the relay instead.
         self._cancel(ref, force=False)
@@ -144,3 +180,7 @@ class Link:
 @final
 class WorkerLink(Link):
     """What runs need that a worker has submitted; as long as its process lasts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._door = ray.put(None)

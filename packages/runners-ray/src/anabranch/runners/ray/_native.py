@@ -119,8 +119,28 @@ def session_id() -> tuple[str, str]:
 
 def living_nodes() -> int:
     """Return the number of nodes of the cluster."""
-    nodes = cast("Callable[[], list[dict[str, object]]]", ray.nodes)
-    return sum(bool(node.get("Alive")) for node in nodes())
+    return sum(bool(node.get("Alive")) for node in _nodes())
+
+
+def own_node() -> tuple[str, int] | None:
+    """Return where the raylet listens that this process is attached to, if Ray tells."""
+    own = str(ray.get_runtime_context().get_node_id())
+    for node in _nodes():
+        if node.get("NodeID") == own:
+            return str(node["NodeManagerAddress"]), int(str(node["NodeManagerPort"]))
+    return None
+
+
+def _nodes() -> list[dict[str, object]]:
+    return cast("Callable[[], list[dict[str, object]]]", ray.nodes)()
+
+
+def client_address() -> str | None:
+    """Return the host and the port that the Ray client is connected to, if it tells."""
+    context = cast("Callable[[], object]", ray.util.client.ray.get_context)()
+    # It has no public name.
+    address = getattr(getattr(context, "client_worker", None), "_conn_str", None)
+    return str(address) if address else None
 
 
 def own_ip_address() -> str:

@@ -41,9 +41,13 @@ def own_state(error: BaseException, run: TaskRun) -> State[Never]:
         # What is left to be raised when the function has returned is the storing of its value.
         cause.add_note(f"Ray could not store the value that run {run.name!r} returned")
         return Failed(cause, message=describe(cause))
-    message = str(cause) or type(cause).__name__
+    return crashed(run, str(cause) or type(cause).__name__, error)
+
+
+def crashed(run: TaskRun, message: str, cause: BaseException | None = None) -> Crashed:
+    """Return the state of a run that something other than its function has ended."""
     crash = RunCrashedError(f"Run {run.name!r} crashed: {message}")
-    crash.__cause__ = error
+    crash.__cause__ = cause
     return Crashed(exception=crash, message=message)
 
 

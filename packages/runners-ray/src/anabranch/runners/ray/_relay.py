@@ -130,21 +130,23 @@ class Inbox:
     """Takes the letters from a relay, as long as it is open.
 
     Args:
-        relay: The relay.
         thread: In which letters are read.
         read: Reads what has been posted together.
     """
 
-    def __init__(
-        self, relay: RelayHandle, thread: SerialThread, read: Callable[[bytes], object]
-    ) -> None:
-        self._relay: Final = relay
+    _relay: RelayHandle
+
+    def __init__(self, thread: SerialThread, read: Callable[[bytes], object]) -> None:
         self._thread: Final = thread
         self._read: Final = read
         self._is_open = True
         self._lock = threading.Lock()
         self._fences: Final[dict[str, Callable[[], object]]] = {}
-        thread.call_soon(self._take)
+
+    def open(self, relay: RelayHandle) -> None:
+        """Begin to take letters from a relay."""
+        self._relay = relay
+        self._thread.call_soon(self._take)
 
     def close(self) -> None:
         """Take no more."""

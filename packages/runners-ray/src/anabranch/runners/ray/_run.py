@@ -209,7 +209,7 @@ class RayRun(Future[R_co]):
             self._ended.set()
         if isinstance(outcome, BaseException):
             self._fails_in_ray = True
-            _native.mark_as_read(value_ref)
+            self.connection.mark_as_read(value_ref)
         end = partial(self._end_in_ray, value_ref, outcome)
         self.connection.completions.call_soon(partial(self.guard, end))
 
@@ -289,7 +289,8 @@ class RayRun(Future[R_co]):
     def _forget_record(self, history: History | None) -> None:
         """Have the record of the attempts removed, unless the history says that there is none."""
         if self._retry.retries and (history is None or len(history) > 1):
-            self.connection.helper.call_soon(partial(forget_record, self.task_run))
+            forget = partial(forget_record, self.task_run)
+            self.connection.helper.call_soon(partial(self.connection.while_open, forget))
 
     def _follow(self, history: History) -> None:
         """Tell of what the run has gone through on its worker, now that it is known."""

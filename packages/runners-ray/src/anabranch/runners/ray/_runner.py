@@ -113,7 +113,13 @@ class RayTaskRunner(TaskRunner):
                 'Install it: pip install "anabranch-runners-ray", or pip install '
                 '"anabranch-flows[ray]"'
             ) from error
-        return Lease(Target.of(self._address, self._init_kwargs), self.logger)
+        return Lease(Target.of(self._address, self._init_kwargs), self.logger, self._lost)
+
+    def _lost(self, message: str) -> None:
+        from anabranch.runners.ray._outcome import crashed  # noqa: PLC0415 - as for the lease
+
+        for future in list(self._unfinished):
+            future.set_final(crashed(future.task_run, message))
 
     def _open(self, lease: Lease) -> None:
         from anabranch.runners.ray._session import Session  # noqa: PLC0415 - as for the lease

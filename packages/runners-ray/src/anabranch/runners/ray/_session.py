@@ -28,7 +28,9 @@ from anabranch.runners.ray._capacity import Capacity
 from anabranch.runners.ray._functions import ExportedFunctions
 from anabranch.runners.ray._native import Ref
 from anabranch.runners.ray._options import NO_OPTIONS, Options, refusal, with_options
+from anabranch.runners.ray._outcome import crashed
 from anabranch.runners.ray._parcel import parcel_of
+from anabranch.runners.ray._questions import InstanceLostError
 from anabranch.runners.ray._run import RayRun
 
 if TYPE_CHECKING:
@@ -141,7 +143,10 @@ class Session:
         parcel = parcel_of(shipment, len(values), run.origin.home)
         arguments = (*before, parcel, *values, *outcomes)
         try:
-            value_ref, outcome_ref = exported.remote(*arguments)
+            value_ref, outcome_ref = self._connection.submit(exported, arguments)
+        except InstanceLostError as error:
+            run.set_final(crashed(item.task_run, str(error)))
+            return
         except Exception as error:  # Pickling runs foreign code, which may raise anything at all.
             cause = _why_refused(item, packed, options, error)
             run.set_final(Failed(cause, message=describe(cause)))

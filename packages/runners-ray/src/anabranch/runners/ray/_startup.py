@@ -11,7 +11,11 @@ import attrs
 import ray
 
 from anabranch.futures.runner import AnyFunction
-from anabranch.runners.ray._environment import start_variables, unchanged_environment
+from anabranch.runners.ray._environment import (
+    connect_variables,
+    start_variables,
+    unchanged_environment,
+)
 
 #: The address that means a new instance on this machine.
 LOCAL: Final = "local"
@@ -66,7 +70,8 @@ class Target:
         if self.is_local:
             options.setdefault("include_dashboard", False)
         init = cast("AnyFunction[object]", ray.init)
-        with unchanged_environment(start_variables() if self.is_local else {}):
+        variables = start_variables() if self.is_local else connect_variables()
+        with unchanged_environment(variables):
             context = init(address=self.address, **options)
         if is_quiet:
             logging.getLogger("ray").setLevel(_LOUD_ENOUGH)
