@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -135,9 +134,9 @@ async def wait_in_vain_async(ticket: Ticket, path: Path) -> None:
 
 def leave_behind(ticket: Ticket, path: Path) -> None:
     """Have a run wait at a gate, and take this process along."""
-    submit(note_and_wait, ticket, path)
+    run = submit(note_and_wait, ticket, path)
     while not path.exists():
-        time.sleep(0.01)
+        run.wait(timeout=0.01)
     os._exit(1)
 
 
