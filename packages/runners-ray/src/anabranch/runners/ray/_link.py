@@ -44,6 +44,7 @@ class Link:
         self.helper: Final = SerialThread("anabranch-ray-helper")
         self._stopper: Final = SerialThread("anabranch-ray-stopper")
         self._is_client: Final = _native.is_client()
+        self.cpus = 0
         self._door: Ref | None = ray.put(None)
 
     def is_open(self) -> bool:

@@ -42,6 +42,8 @@ from anabranch.runners.ray._outcome import find_run_error, has_begun, own_state
 from anabranch.runners.ray._parcel import SILENCE, History, LastWords, Letter, Outcome
 
 if TYPE_CHECKING:
+    from anabranch.runners.ray._batch import Batch
+    from anabranch.runners.ray._lines import Line
     from anabranch.runners.ray._link import Link
     from anabranch.runners.ray._origin import Origin
 
@@ -115,6 +117,7 @@ class RayRun(Future[R_co]):
 
     __slots__ = (
         "_attempt",
+        "_batch",
         "_clock",
         "_ended",
         "_fails_in_ray",
@@ -127,6 +130,7 @@ class RayRun(Future[R_co]):
         "_told",
         "_upstreams",
         "connection",
+        "line",
         "origin",
         "outcome_ref",
         "value_ref",
@@ -144,6 +148,8 @@ class RayRun(Future[R_co]):
         self.origin: Final = origin
         self.value_ref: Ref | None = None
         self.outcome_ref: Ref | None = None
+        self.line: Line | None = None
+        self._batch: Batch | None = None
         self._retry: Final = item.retry
         self._time_limit: Final = item.time_limit
         self._launch = partial(launch, self, item) if item.retry.retries else None
@@ -205,6 +211,8 @@ class RayRun(Future[R_co]):
     def _report(self, value_ref: Ref, outcome: object) -> None:
         # In Ray's own thread: nothing of the user's may run here.
         self._has_ended = True
+        if self.line is not None:
+            self.line.ended()
         if self._ended is not None:
             self._ended.set()
         if isinstance(outcome, BaseException):
@@ -212,6 +220,15 @@ class RayRun(Future[R_co]):
             _native.mark_as_read(value_ref)
         end = partial(self._end_in_ray, value_ref, outcome)
         self.connection.completions.call_soon(partial(self.guard, end))
+
+    def sent_in(self, batch: Batch) -> None:
+        self._latest = time.time()
+        self._batch = batch
+        self.connection.remember(self)
+
+    def ended_in_batch(self, value_ref: Ref, outcome: object) -> None:
+        self._batch = None
+        self._end_in_ray(value_ref, outcome)
 
     def guard(self, function: Callable[[], object]) -> None:
         """Call a function in one of our threads; the run ends as `Crashed` if that raises."""
@@ -228,7 +245,14 @@ class RayRun(Future[R_co]):
 
     def _end_in_ray(self, value_ref: Ref, outcome: object) -> None:
         if not isinstance(outcome, BaseException):
-            history, pickled, words = cast(Outcome, pickle.loads(cast(bytes, outcome)))
+            if isinstance(outcome, bytes):
+                outcome = pickle.loads(outcome)
+            history, pickled, words, seconds = cast(Outcome, outcome)
+            if self.line is not None:
+                if pickled is None:
+                    self.line.close()
+                else:
+                    self.line.note(seconds)
             self._forget_record(history)
             self._hear(words, partial(self._complete, value_ref, history, pickled))
         elif (error := find_run_error(outcome)) is not None:

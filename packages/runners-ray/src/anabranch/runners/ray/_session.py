@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from weakref import WeakKeyDictionary
 from typing import TYPE_CHECKING, Final, TypeVar, final
 
 import attrs
@@ -23,8 +24,9 @@ from anabranch.futures.runner import (
     when_ready,
 )
 from anabranch.runners.ray import _native
+from anabranch.runners.ray._lines import Line
 from anabranch.runners.ray._functions import ExportedFunctions
-from anabranch.runners.ray._native import Ref
+from anabranch.runners.ray._native import Exported, Ref
 from anabranch.runners.ray._parcel import parcel_of
 from anabranch.runners.ray._run import RayRun
 
@@ -48,6 +50,7 @@ class Session:
     def __init__(self, connection: Link, execute: Execute) -> None:
         self._connection: Final = connection
         self._functions: Final = ExportedFunctions(execute)
+        self._lines: Final[WeakKeyDictionary[Exported, Line]] = WeakKeyDictionary()
 
     def submit(
         self, item: WorkItem[R], admit: Callable[[Future[object]], object], origin: Origin
@@ -106,6 +109,10 @@ class Session:
         shipment = packed.shipment
         if first_attempt > 1:
             shipment = attrs.evolve(shipment, first_attempt=first_attempt)
+        if self._connection.cpus and not before and _may_wait(item, shipment):
+            run.line = line = self._line(exported)
+            if line.takes(run, shipment):
+                return
         parcel = parcel_of(shipment, len(values), run.origin.home)
         arguments = (*before, parcel, *values, *outcomes)
         try:
@@ -115,6 +122,12 @@ class Session:
             run.set_final(Failed(cause, message=describe(cause)))
             return
         run.submitted(value_ref, outcome_ref, upstreams)
+
+    def _line(self, exported: Exported) -> Line:
+        line = self._lines.get(exported)
+        if line is None:
+            line = self._lines.setdefault(exported, Line(exported, self._connection))
+        return line
 
     def _native_upstreams(
         self, item: WorkItem[R], packed: Packed
@@ -154,6 +167,17 @@ def _why_unpicklable(item: WorkItem[R], packed: Packed, error: Exception) -> Typ
     shipment = packed.shipment
     return unpicklable_error(
         name, "Ray", item.function, shipment.args, shipment.kwargs, _native.pickle, error
+    )
+
+
+def _may_wait(item: WorkItem[R], shipment: Shipment) -> bool:
+    """Whether a run may go to Ray with others."""
+    return (
+        not item.retry.retries
+        and item.time_limit is None
+        and not item.is_async
+        and not item.upstreams
+        and shipment.is_simple()
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -16,17 +17,30 @@ from anabranch.futures.runner import (
     set_blocking_section,
 )
 from anabranch.runners.ray._attempts import AttemptLog
+from anabranch.runners.ray._batch_work import run_batch
 from anabranch.runners.ray._errand import Errand
 from anabranch.runners.ray._home import Home, PackedHome
 from anabranch.runners.ray._interrupts import Interrupts
 from anabranch.runners.ray._native import pickle as dumps
 from anabranch.runners.ray._nested import runner_here
-from anabranch.runners.ray._parcel import Outcome, Parcel
+from anabranch.runners.ray._parcel import BatchParcel, Outcome, Parcel
 from anabranch.runners.ray._place import Yielding, call_beside
 
 if TYPE_CHECKING:
     from anabranch.futures.runner import Shipment
 
+
+class Stopwatch:
+    def __init__(self):
+        self.seconds = 0.0
+    def timed(self, function):
+        def timed(*args, **kwargs):
+            start = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.seconds = time.perf_counter() - start
+        return timed
 
 def run_parcel(
     function: AnyFunction[object], parcel: Parcel, values: Sequence[object]
@@ -42,19 +56,31 @@ def run_parcel(
         RunError: The run ended in any other way than well.
     """
     if isinstance(parcel, bytes):
-        parcel = cast("tuple[Shipment, int, PackedHome]", pickle.loads(parcel))
+        parcel = cast("tuple[Shipment, int, PackedHome] | BatchParcel", pickle.loads(parcel))
+        if isinstance(parcel, BatchParcel):
+            return run_batch(partial(_run, function), parcel)
     shipment, slots, home = parcel
+    value, outcome = _run(function, shipment, home, values[:slots])
+    return value, pickle.dumps(outcome)
+
+
+def _run(
+    function: AnyFunction[object],
+    shipment: Shipment,
+    home: PackedHome,
+    values: Sequence[object] = (),
+) -> tuple[object, Outcome]:
     log = AttemptLog(shipment)
+    watch = Stopwatch()
     interrupts = Interrupts(log.give_up)
     errand = Errand(Home.unpacked(home), shipment.task_run, log, interrupts)
     try:
         with interrupts.possible():
-            value = _make_attempts(function, shipment, values[:slots], errand, interrupts, log)
+            value = _make_attempts(watch.timed(function), shipment, values, errand, interrupts, log)
     except RunError as error:
         failure = error.with_history((log.history, errand.finish()))
     else:
-        outcome: Outcome = (log.history, pickled_if_small(value), errand.finish())
-        return value, pickle.dumps(outcome)
+        return value, (log.history, pickled_if_small(value), errand.finish(), watch.seconds)
     # Raised out here, it has no context: Ray would pickle that too.
     raise failure
 
