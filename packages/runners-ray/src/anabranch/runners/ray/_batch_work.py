@@ -3,24 +3,147 @@
 from __future__ import annotations
 
 import pickle
+import signal
+import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import cache
+from types import FrameType
+from typing import TYPE_CHECKING, Final, Protocol, final
 
-from anabranch.futures.runner import RunError
+import ray
+
+from anabranch.futures import Failed
+from anabranch.futures.runner import RunError, describe
+from anabranch.runners.ray._attempts import is_cancelled
+from anabranch.runners.ray._journal import Journal
+from anabranch.runners.ray._native import pickle as dumps
+from anabranch.runners.ray._native import refuse_unpicklable
+from anabranch.runners.ray._outcome import UNSTORABLE
 
 if TYPE_CHECKING:
+    from anabranch.futures.runner import Shipment
+    from anabranch.runners.ray._home import PackedHome
     from anabranch.runners.ray._parcel import BatchParcel, Outcome
 
 
-def run_batch(
-    run: Callable[..., tuple[object, Outcome]], batch: BatchParcel
-) -> tuple[object, bytes]:
-    entries: list[bytes] = []
-    for shipment, home in batch.runs:
-        try:
-            _, outcome = run(shipment, home)
-        except RunError as error:
-            entries.append(pickle.dumps(error))
-        else:
-            entries.append(pickle.dumps(outcome))
-    return None, pickle.dumps(entries)
+class Run(Protocol):
+    """Executes one run, and returns its value and its outcome, or raises a `RunError`."""
+
+    def __call__(
+        self, shipment: Shipment, home: PackedHome, *, goes_on: Callable[[], int]
+    ) -> tuple[object, Outcome]:
+        """Execute a run; ``goes_on`` is called, in another thread, if that takes a while."""
+        ...
+
+
+@final
+class BatchWork:
+    """Executes the runs of a batch, one after the other, as far as it comes.
+
+    It gives back those that have not begun when one goes on for a while, when one returns
+    something that is not small, and when one of them is to be cancelled.
+
+    Args:
+        batch: The batch.
+    """
+
+    def __init__(self, batch: BatchParcel) -> None:
+        self._batch: Final = batch
+        # Held while it is decided whether a run begins or is given back.
+        self._lock = threading.Lock()
+        self._begun = 0
+        self._is_over = False
+
+    def execute(self, run: Run) -> tuple[object, bytes]:
+        """Execute the runs, and return the value that is not small, if any, and all outcomes.
+
+        Args:
+            run: Executes one.
+        """
+        _deafness().begin()
+        entries: list[bytes] = []
+        value: object = None
+        with Journal(self._batch.id) as journal:
+            for shipment, home in self._batch.runs:
+                if not self._begins():
+                    break
+                journal.note(entries[-1] if entries else None)
+                try:
+                    value, outcome = run(shipment, home, goes_on=self._give_back)
+                    if outcome[1] is None:
+                        self._is_over = True
+                        _refuse_unstorable(shipment, value, outcome)
+                    else:
+                        value = None
+                    entry = pickle.dumps(outcome)
+                except RunError as error:
+                    value = None
+                    entry = pickle.dumps(error)
+                entries.append(entry)
+        return value, pickle.dumps(entries)
+
+    def _begins(self) -> bool:
+        with self._lock:
+            if self._is_over or is_cancelled():
+                return False
+            self._begun += 1
+            return True
+
+    def _give_back(self) -> int:
+        """Begin no other run, and return how many have begun."""
+        with self._lock:
+            self._is_over = True
+            return self._begun
+
+
+def _refuse_unstorable(shipment: Shipment, value: object, outcome: Outcome) -> None:
+    """Raise what Ray would only say when nothing can be done any more for the other runs."""
+    try:
+        refuse_unpicklable(value)
+    except (Exception, SystemExit) as error:  # Pickling runs foreign code.
+        run = shipment.task_run
+        error.add_note(UNSTORABLE.format(run.name))
+        state = (
+            Failed(error, message=describe(error))
+            if isinstance(error, Exception)
+            else Failed(RuntimeError(describe(error)), message=describe(error))
+        )
+        history, _, words, _ = outcome
+        failure = RunError.of(run, state, dumps).with_history((history, words))
+    else:
+        return
+    raise failure
+
+
+@final
+class _Deafness:
+    """Takes no notice of Ray's interrupts, from when a batch has begun until Ray has its end.
+
+    An interrupt that Ray makes an error of would say that the batch is still to be executed.
+    """
+
+    def __init__(self) -> None:
+        self._task = ""
+        self._before: object = None
+
+    def begin(self) -> None:
+        """Do so for the present task."""
+        self._task = _present_task()
+        if threading.current_thread() is threading.main_thread():
+            handler = signal.getsignal(signal.SIGINT)
+            if handler != self._ring:
+                self._before = handler
+                signal.signal(signal.SIGINT, self._ring)
+
+    def _ring(self, number: int, frame: FrameType | None) -> None:
+        if _present_task() != self._task and callable(self._before):
+            self._before(number, frame)
+
+
+def _present_task() -> str:
+    return str(ray.get_runtime_context().get_task_id())
+
+
+@cache
+def _deafness() -> _Deafness:
+    return _Deafness()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
 import threading
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Final, cast, final
+from typing import TYPE_CHECKING, Final, final
 
 import attrs
 
-from anabranch.futures import Crashed, Failed, RunCrashedError
-from anabranch.futures.runner import SYSTEM_CLOCK, describe
+from anabranch.futures import RunCrashedError
+from anabranch.futures.runner import SYSTEM_CLOCK
 from anabranch.runners.ray._batch import Batch
 from anabranch.runners.ray._parcel import parcel_of
 
@@ -23,9 +22,10 @@ if TYPE_CHECKING:
     from anabranch.runners.ray._native import Exported
     from anabranch.runners.ray._run import RayRun
 
-#: How many runs of a function are looked at, at the least, before it is known to be short, and how
-#: long they may take on the average, in seconds.
+#: How many short runs it takes for a function to be known as short, what a longer one counts
+#: against them, and which are longer, in seconds. A busy machine makes any run longer at times.
 _SAMPLE: Final = 20
+_PENALTY: Final = 4
 _SHORT: Final = 0.002
 
 #: How many runs go together at the most, and how long they may take, in seconds.
@@ -54,8 +54,12 @@ class Waiting:
 class Line:
     """The runs of one function.
 
-    A run goes to Ray at once as long as few of them are there. Others wait until one of those has
-    ended, or a moment has passed, and then go together.
+    A run goes to Ray at once as long as fewer of Ray's tasks are on their way than keep all CPUs
+    busy. The next ones wait here until one of those has ended, or a moment has passed. If the
+    function is known to be short, they then go together. If it is known not to be, none waits.
+
+    How many Ray executes does not matter for correctness: whatever those are waiting for, such as
+    a run that waits here, a moment later it is sent.
 
     Args:
         exported: What calls the function in Ray.
@@ -68,9 +72,9 @@ class Line:
         self._limit: Final = 2 * connection.cpus
         self._lock = threading.Lock()
         self._outbox: deque[Waiting] = deque()
-        # How many tasks of Ray's are on their way.
+        # How many of Ray's tasks are on their way.
         self._in_flight = 0
-        self._is_timed = False
+        self._is_watched = False
         self._is_closed = False
         self._score = 0
         self._mean = _SHORT
@@ -78,13 +82,20 @@ class Line:
 
     # ------------------------------------------------------------------ what is known
 
-    def note(self, seconds: float) -> None:
-        """Take note of how long a run took on its worker, which returned something small."""
+    def note(self, seconds: float, *, is_small: bool) -> None:
+        """Take note of a run that has completed.
+
+        Args:
+            seconds: How long it took on its worker.
+            is_small: Whether its value came along.
+        """
+        if not is_small:
+            self.close()
         if seconds < _SHORT:
             self._score = min(self._score + 1, _SAMPLE)
             self._mean += (seconds - self._mean) / _SAMPLE
         else:
-            self._score = max(self._score - 4, -_SAMPLE)
+            self._score = max(self._score - _PENALTY, -_SAMPLE)
         # Whatever a busy machine does to one run or another, the function is what it was.
         self._is_short = self._score >= (1 if self._is_short else _SAMPLE)
 
@@ -105,21 +116,43 @@ class Line:
     # ------------------------------------------------------------------ the way out
 
     def takes(self, run: RayRun[object], shipment: Shipment) -> bool:
-        """Have a run go with others, if it is short and they are there; else count it in."""
+        """Take over the sending of a run, unless it is to go alone and now.
+
+        Args:
+            run: The run.
+            shipment: What is sent.
+
+        Returns:
+            Whether it is sent from here.
+        """
         with self._lock:
-            if self._may_be_short and (self._outbox or self._in_flight >= self._limit):
-                self._outbox.append(Waiting(run, shipment))
-                has_room = self._in_flight < self._limit
-                is_first = not has_room and not self._is_timed
-                self._is_timed = self._is_timed or is_first
-            else:
+            is_full = self._in_flight >= self._limit
+            if not (self._may_be_short and (self._outbox or is_full)):
                 self._in_flight += 1
                 return False
-        if has_room:
+            self._outbox.append(Waiting(run, shipment))
+            self._watch()
+        if not is_full:
             self.flush()
-        elif is_first:
-            SYSTEM_CLOCK.call_later(_PATIENCE, self._lose_patience)
         return True
+
+    def take_back(self, runs: Sequence[Waiting], *, at_once: bool) -> None:
+        """Send runs again that have not begun where they were.
+
+        Args:
+            runs: The runs.
+            at_once: Whether to send each by itself, and now.
+        """
+        if at_once:
+            for each in runs:
+                with self._lock:
+                    self._in_flight += 1
+                self._send([each])
+        else:
+            with self._lock:
+                self._outbox.extendleft(reversed(runs))
+                self._watch()
+            self.flush()
 
     def ended(self) -> None:
         """Take note that a task of Ray's has ended; in any thread, where nothing may block."""
@@ -129,58 +162,75 @@ class Line:
         if is_due:
             self._connection.completions.call_soon(self.flush)
 
-    def _lose_patience(self) -> None:
-        # In the clock's thread, where nothing may block.
-        self._is_timed = False
-        if self._outbox:
-            left = len(self._outbox)
-            self._connection.completions.call_soon(partial(self._send_overdue, left))
-
-    def _send_overdue(self, left: int) -> None:
-        """Send so many runs whether there is room or not, and take notes in between."""
-        with self._lock:
-            size = min(self._batch_size(), len(self._outbox))
-            taken = [self._outbox.popleft() for _ in range(size)]
-            self._in_flight += bool(taken)
-        if taken:
-            self._send(taken)
-        if left > size > 0:
-            self._connection.completions.call_soon(partial(self._send_overdue, left - size))
-
     def flush(self) -> None:
-        """Send what has come in, as far as there is room."""
+        """Send what waits, as far as there is room."""
         while True:
             with self._lock:
                 room = self._limit - self._in_flight
-                if not self._outbox or room <= 0:
+                if room <= 0 or not self._outbox:
                     return
-                size = min(self._batch_size(), -(-len(self._outbox) // max(room, 1)))
-                taken = [self._outbox.popleft() for _ in range(size)]
-                self._in_flight += 1
+                taken = self._take(-(-len(self._outbox) // room))
             self._send(taken)
 
+    def _take(self, at_most: int) -> list[Waiting]:
+        size = min(self._batch_size(), len(self._outbox), at_most)
+        self._in_flight += 1
+        return [self._outbox.popleft() for _ in range(size)]
+
     def _batch_size(self) -> int:
-        if not self._is_short:
+        if not self._is_short or self._is_closed:
             return 1
-        return max(1, min(_MAX_RUNS, int(_MAX_SECONDS / max(self._mean, 1e-6))))
+        return min(_MAX_RUNS, max(1, int(_MAX_SECONDS / max(self._mean, 1e-9))))
+
+    # ------------------------------------------------------------------ patience
+
+    def _watch(self) -> None:
+        """See to it that what waits is sent, whatever becomes of what is in flight."""
+        if self._outbox and not self._is_watched:
+            self._is_watched = True
+            SYSTEM_CLOCK.call_later(_PATIENCE, self._lose_patience)
+
+    def _lose_patience(self) -> None:
+        # In the clock's thread, where nothing may block.
+        with self._lock:
+            self._is_watched = False
+            # Twice as many each time, so that it is soon over, and most wait until more is known.
+            count = max(self._limit, self._in_flight)
+            self._watch()
+            is_due = bool(self._outbox)
+        if is_due:
+            self._connection.completions.call_soon(partial(self._send_overdue, count))
+
+    def _send_overdue(self, count: int) -> None:
+        """Send so many tasks, whether there is room or not, and have runs end in between."""
+        with self._lock:
+            if not self._outbox:
+                return
+            taken = self._take(_MAX_RUNS)
+        self._send(taken)
+        if count > 1:
+            self._connection.completions.call_soon(partial(self._send_overdue, count - 1))
+
+    # ------------------------------------------------------------------ sending
 
     def _send(self, taken: Sequence[Waiting]) -> None:
         wanted = [each for each in taken if not each.run.done()]
-        if not wanted:
-            self.ended()
-            return
         try:
-            if len(wanted) == 1:
+            if not wanted:
+                self.ended()
+            elif not self._connection.is_open():  # Asked first: Ray would start an instance.
+                raise RunCrashedError("The connection to Ray has ended")
+            elif len(wanted) == 1:
                 self._send_alone(wanted[0])
             else:
                 Batch(self, self._connection, wanted).send(self._exported)
         except Exception as error:
             self.ended()
             for each in wanted:
-                each.run.set_final(Failed(error, message=describe(error)))
+                each.run.refused(error)
 
     def _send_alone(self, waiting: Waiting) -> None:
-        run, shipment = waiting.run, waiting.shipment
-        parcel = parcel_of(shipment, 0, run.origin.home)
+        run = waiting.run
+        parcel = parcel_of(waiting.shipment, 0, run.origin.home)
         value_ref, outcome_ref = self._exported.remote(parcel)
         run.submitted(value_ref, outcome_ref, ())

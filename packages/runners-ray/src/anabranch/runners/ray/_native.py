@@ -115,6 +115,12 @@ def pickle(value: object) -> bytes:
     return cast("Pickler", cloudpickle).dumps(value)
 
 
+def refuse_unpicklable(value: object) -> None:
+    """Raise what pickling a value the way Ray does raises; large parts are not copied for it."""
+    dumps = cast("Callable[..., object]", cloudpickle.dumps)
+    dumps(value, protocol=5, buffer_callback=lambda _: None)
+
+
 def shows_output() -> bool:
     """Whether Ray shows here what the workers print."""
     return any(thread.name == _PRINTER for thread in threading.enumerate())

@@ -16,6 +16,7 @@ from anabranch.futures import (
     Cancelled,
     Completed,
     Crashed,
+    Failed,
     Future,
     Retrying,
     RunCrashedError,
@@ -37,6 +38,7 @@ from anabranch.futures.runner import (
 )
 from anabranch.runners.ray import _native
 from anabranch.runners.ray._attempts import forget_record, take_record
+from anabranch.runners.ray._batch import uncertain_crash
 from anabranch.runners.ray._native import Ref
 from anabranch.runners.ray._outcome import find_run_error, has_begun, own_state
 from anabranch.runners.ray._parcel import SILENCE, History, LastWords, Letter, Outcome
@@ -70,7 +72,7 @@ class RayValue(StoredValue[R]):
 
     __slots__ = ("_connection", "_pickled", "_ref", "_run_name")
 
-    def __init__(self, connection: Link, ref: Ref, run_name: str, pickled: bytes | None) -> None:
+    def __init__(self, connection: Link, ref: Ref | None, run_name: str, pickled: bytes | None) -> None:
         super().__init__()
         self._pickled = pickled
         self._connection = connection
@@ -85,7 +87,7 @@ class RayValue(StoredValue[R]):
         stored = [each for each in values if isinstance(each, RayValue) and each._pickled is None]
         for link in {id(each._connection): each._connection for each in stored}.values():
             here = [each for each in stored if each._connection is link]
-            found = link.fetch_many([each._ref for each in here])
+            found = link.fetch_many([each._ref for each in here if each._ref is not None])
             for each, value in zip(here, found, strict=False):
                 each.keep(value)
 
@@ -221,14 +223,66 @@ class RayRun(Future[R_co]):
         end = partial(self._end_in_ray, value_ref, outcome)
         self.connection.completions.call_soon(partial(self.guard, end))
 
-    def sent_in(self, batch: Batch) -> None:
-        self._latest = time.time()
-        self._batch = batch
-        self.connection.remember(self)
+    # ------------------------------------------------------------------ with others
 
-    def ended_in_batch(self, value_ref: Ref, outcome: object) -> None:
-        self._batch = None
-        self._end_in_ray(value_ref, outcome)
+    def refused(self, error: Exception) -> None:
+        """End because Ray has not taken it."""
+        self.set_final(Failed(error, message=describe(error)))
+
+    def sent_in(self, batch: Batch) -> None:
+        """Take note that the run is about to be sent with others."""
+        self._latest = time.time()
+        self.connection.remember(self)
+        self._batch = batch
+
+    def goes_on_alone(self, ref: Ref) -> None:
+        """Take note that it is the run that its batch is at, and the last one."""
+        with self._lock:
+            if self._batch is None:
+                return
+            ended, self.outcome_ref = self._ended, ref
+        if ended is not None:
+            self.connection.stop(self.task_run.id, self.origin.home, ref, ended)
+
+    def given_back(self) -> bool:
+        """Take note that the run has not begun; return whether it is to be sent again."""
+        with self._lock:
+            self._batch = None
+            is_unwanted = self._ended is not None
+        if is_unwanted:
+            self.set_final(Cancelled(message=_NOT_STARTED))
+        return not self.done()
+
+    def ended_in_batch(self, value_ref: Ref | None, entry: bytes) -> None:
+        """End as the worker says.
+
+        Args:
+            value_ref: Where the value lies, if it is not small.
+            entry: The outcome, or the failure, pickled.
+        """
+        self._leave_batch()
+        self._end_in_ray(value_ref, pickle.loads(entry))
+
+    def lost_in_batch(self, error: BaseException, *, is_uncertain: bool) -> None:
+        """End because the worker was lost.
+
+        Args:
+            error: What Ray says of it.
+            is_uncertain: Whether it is not known that the run has begun, nor that it has not ended.
+        """
+        self._leave_batch()
+        if is_uncertain and self._ended is None:
+            self.set_final(uncertain_crash(own_state(error, self.task_run), self.task_run.name))
+        else:
+            self._end_in_ray(None, error)
+
+    def _leave_batch(self) -> None:
+        with self._lock:
+            self._batch = None
+            self._has_ended = True
+            ended = self._ended
+        if ended is not None:
+            ended.set()
 
     def guard(self, function: Callable[[], object]) -> None:
         """Call a function in one of our threads; the run ends as `Crashed` if that raises."""
@@ -243,16 +297,13 @@ class RayRun(Future[R_co]):
 
     # ------------------------------------------------------------------ the way back
 
-    def _end_in_ray(self, value_ref: Ref, outcome: object) -> None:
+    def _end_in_ray(self, value_ref: Ref | None, outcome: object) -> None:
         if not isinstance(outcome, BaseException):
             if isinstance(outcome, bytes):
                 outcome = pickle.loads(outcome)
             history, pickled, words, seconds = cast(Outcome, outcome)
             if self.line is not None:
-                if pickled is None:
-                    self.line.close()
-                else:
-                    self.line.note(seconds)
+                self.line.note(seconds, is_small=pickled is not None)
             self._forget_record(history)
             self._hear(words, partial(self._complete, value_ref, history, pickled))
         elif (error := find_run_error(outcome)) is not None:
@@ -266,6 +317,8 @@ class RayRun(Future[R_co]):
             self._end_after_loss(partial(self.set_final, Cancelled(message=_STOPPED)))
         else:
             state = own_state(outcome, self.task_run)
+            if self.line is not None and isinstance(state, Crashed):
+                self.line.close()
             self._end_after_loss(partial(self._end_or_blame, state))
 
     def _hear(self, words: LastWords, then: Callable[[], object]) -> None:
@@ -282,8 +335,11 @@ class RayRun(Future[R_co]):
         else:
             end()
 
-    def _complete(self, value_ref: Ref, history: History, pickled: bytes | None) -> None:
+    def _complete(self, value_ref: Ref | None, history: History, pickled: bytes | None) -> None:
         self._follow(history[self._told :])
+        if self.value_ref is None:  # It has come with others: it has a value of its own in Ray
+            value_ref = None if pickled is not None else value_ref  # only if that is not small.
+            self.value_ref = value_ref
         value = RayValue[R_co](self.connection, value_ref, self.task_run.name, pickled)
         self.set_final(Completed(value))
 
@@ -306,6 +362,9 @@ class RayRun(Future[R_co]):
                     if attempt == self._attempt and told == self._told and not self.done():
                         self._told += len(moments)
                         self._follow(cast("History", moments))
+                case ("goes on", int(begun)):
+                    if self._batch is not None:
+                        self._batch.goes_on(self, begun)
                 case _:
                     others.append(letter)
         self.origin.read(others)
@@ -352,7 +411,7 @@ class RayRun(Future[R_co]):
         return ((Running.__name__, self._latest, None),)
 
     def _end(self, state: State[object], even_if_running: bool, /) -> bool:
-        outcome_ref = self.outcome_ref
+        outcome_ref, batch = self.outcome_ref, self._batch
         try:
             return super()._end(state, even_if_running)
         finally:  # Also if Ctrl-C comes while the callbacks are called.
@@ -360,6 +419,8 @@ class RayRun(Future[R_co]):
                 # What goes on in Ray is stopped there.
                 if outcome_ref is not None and not self._has_ended and not self._fails_in_ray:
                     self._stop(outcome_ref)
+                elif batch is not None:
+                    self._leave_unwanted(batch)
                 self._let_go()
 
     def _let_go(self) -> None:
@@ -443,7 +504,9 @@ class RayRun(Future[R_co]):
         half a second later, its worker process is ended.
         """
         upstreams = self._upstreams
-        outcome_ref = self.outcome_ref
+        outcome_ref, batch = self.outcome_ref, self._batch
+        if batch is not None and outcome_ref is None and not self.done():
+            return Cancellation.WILL_STOP if self._leave_unwanted(batch) else self.cancel()
         has_not_started = outcome_ref is None or not all(each.done() for each in upstreams)
         message = _NOT_STARTED if self._attempt == 1 else _BETWEEN_ATTEMPTS
         if has_not_started and self.set_final(Cancelled(message=message)):
@@ -454,6 +517,16 @@ class RayRun(Future[R_co]):
         if not self._stop(outcome_ref):  # Its worker was lost just now.
             return self.cancel()
         return Cancellation.WILL_STOP
+
+    def _leave_unwanted(self, batch: Batch) -> bool:
+        """Have the batch give the run back, unless the run has left it, or goes on alone."""
+        with self._lock:
+            if self._batch is not batch or self.outcome_ref is not None:
+                return False
+            if self._ended is None:
+                self._ended = threading.Event()
+        batch.stop()
+        return True
 
     def _stop(self, outcome_ref: Ref) -> bool:
         """Stop the run in Ray, unless it is not there any more, to be submitted again."""

@@ -118,6 +118,8 @@ class Session:
         try:
             value_ref, outcome_ref = exported.remote(*arguments)
         except Exception as error:  # Pickling runs foreign code, which may raise anything at all.
+            if run.line is not None:
+                run.line.ended()
             cause = _why_unpicklable(item, packed, error)
             run.set_final(Failed(cause, message=describe(cause)))
             return

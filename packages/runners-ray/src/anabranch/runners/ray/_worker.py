@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -17,7 +17,7 @@ from anabranch.futures.runner import (
     set_blocking_section,
 )
 from anabranch.runners.ray._attempts import AttemptLog
-from anabranch.runners.ray._batch_work import run_batch
+from anabranch.runners.ray._batch_work import BatchWork
 from anabranch.runners.ray._errand import Errand
 from anabranch.runners.ray._home import Home, PackedHome
 from anabranch.runners.ray._interrupts import Interrupts
@@ -29,18 +29,6 @@ from anabranch.runners.ray._place import Yielding, call_beside
 if TYPE_CHECKING:
     from anabranch.futures.runner import Shipment
 
-
-class Stopwatch:
-    def __init__(self):
-        self.seconds = 0.0
-    def timed(self, function):
-        def timed(*args, **kwargs):
-            start = time.perf_counter()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                self.seconds = time.perf_counter() - start
-        return timed
 
 def run_parcel(
     function: AnyFunction[object], parcel: Parcel, values: Sequence[object]
@@ -58,7 +46,7 @@ def run_parcel(
     if isinstance(parcel, bytes):
         parcel = cast("tuple[Shipment, int, PackedHome] | BatchParcel", pickle.loads(parcel))
         if isinstance(parcel, BatchParcel):
-            return run_batch(partial(_run, function), parcel)
+            return BatchWork(parcel).execute(partial(_run, function))
     shipment, slots, home = parcel
     value, outcome = _run(function, shipment, home, values[:slots])
     return value, pickle.dumps(outcome)
@@ -69,18 +57,28 @@ def _run(
     shipment: Shipment,
     home: PackedHome,
     values: Sequence[object] = (),
+    goes_on: Callable[[], int] | None = None,
 ) -> tuple[object, Outcome]:
     log = AttemptLog(shipment)
-    watch = Stopwatch()
+    seconds = 0.0
+
+    def timed(*args: object, **kwargs: object) -> object:
+        nonlocal seconds
+        start = time.perf_counter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            seconds = time.perf_counter() - start
+
     interrupts = Interrupts(log.give_up)
-    errand = Errand(Home.unpacked(home), shipment.task_run, log, interrupts)
+    errand = Errand(Home.unpacked(home), shipment.task_run, log, interrupts, goes_on)
     try:
         with interrupts.possible():
-            value = _make_attempts(watch.timed(function), shipment, values, errand, interrupts, log)
+            value = _make_attempts(function if shipment.is_async else timed, shipment, values, errand, interrupts, log)
     except RunError as error:
         failure = error.with_history((log.history, errand.finish()))
     else:
-        return value, (log.history, pickled_if_small(value), errand.finish(), watch.seconds)
+        return value, (log.history, pickled_if_small(value), errand.finish(), seconds)
     # Raised out here, it has no context: Ray would pickle that too.
     raise failure
 
