@@ -34,29 +34,28 @@ class Batch:
     Args:
         line: Where they come from.
         connection: Where they go.
-        runs: The runs.
     """
 
-    def __init__(self, line: Line, connection: Link, runs: Sequence[Waiting]) -> None:
+    def __init__(self, line: Line, connection: Link) -> None:
         self._id: Final = uuid.uuid4().hex
         self._line: Final = line
         self._connection: Final = connection
         # Without those that were given back; for the thread in which runs end.
-        self._runs = list(runs)
+        self._runs: list[Waiting] = []
         self._lock = threading.Lock()
         self._ref: Ref | None = None
         self._is_unwanted = False
 
-    def send(self, exported: Exported) -> None:
-        """Have Ray execute them.
+    def send(self, runs: Sequence[Waiting], exported: Exported) -> None:
+        """Have Ray execute runs, which leave with this batch.
 
         Args:
+            runs: The runs.
             exported: What calls their function.
         """
-        for each in self._runs:
-            each.run.sent_in(self)
-        runs = [(each.shipment, each.run.origin.home.packed()) for each in self._runs]
-        value_ref, outcome_ref = exported.remote(pickle.dumps(BatchParcel(self._id, runs)))
+        self._runs.extend(runs)
+        packed = [(each.shipment, each.run.origin.home.packed()) for each in runs]
+        value_ref, outcome_ref = exported.remote(pickle.dumps(BatchParcel(self._id, packed)))
         with self._lock:
             self._ref = outcome_ref
             is_unwanted = self._is_unwanted

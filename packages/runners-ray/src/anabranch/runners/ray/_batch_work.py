@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 
 import ray
 
-from anabranch.futures import Failed
+from anabranch.futures import Failed, State
 from anabranch.futures.runner import RunError, describe
 from anabranch.runners.ray._attempts import is_cancelled
 from anabranch.runners.ray._journal import Journal
@@ -103,11 +103,8 @@ def _refuse_unstorable(shipment: Shipment, value: object, outcome: Outcome) -> N
     except (Exception, SystemExit) as error:  # Pickling runs foreign code.
         run = shipment.task_run
         error.add_note(UNSTORABLE.format(run.name))
-        state = (
-            Failed(error, message=describe(error))
-            if isinstance(error, Exception)
-            else Failed(RuntimeError(describe(error)), message=describe(error))
-        )
+        cause = error if isinstance(error, Exception) else RuntimeError(describe(error))
+        state: State[object] = Failed(cause, message=describe(error))
         history, _, words, _ = outcome
         failure = RunError.of(run, state, dumps).with_history((history, words))
     else:

@@ -61,7 +61,7 @@ class Connection(Link):
         self._session: Final = _native.session_id()
         self.target: Final = target or Target(self._session[0], {})
         super().__init__()
-        self.cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        self.cpus = _native.cpus()
         self.relay_name, self._relay = start_relay()
         self.inbox: Final = Inbox(self._relay, self.completions, self._read)
 

@@ -11,6 +11,7 @@ import pickle
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Final, Protocol, Self, cast, final
 
@@ -73,8 +74,6 @@ def take_journal(batch_id: str) -> list[bytes] | None:
         return None
     entries: list[bytes | None] = []
     with suppress(EOFError, pickle.UnpicklingError):
-        from io import BytesIO
-
         file = BytesIO(noted)
         while True:
             entries.append(cast("bytes | None", pickle.load(file)))

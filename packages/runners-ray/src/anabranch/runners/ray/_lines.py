@@ -214,20 +214,23 @@ class Line:
     # ------------------------------------------------------------------ sending
 
     def _send(self, taken: Sequence[Waiting]) -> None:
-        wanted = [each for each in taken if not each.run.done()]
+        batch = Batch(self, self._connection) if len(taken) > 1 else None
         try:
+            wanted = [each for each in taken if each.run.leaves(batch)]
             if not wanted:
                 self.ended()
             elif not self._connection.is_open():  # Asked first: Ray would start an instance.
                 raise RunCrashedError("The connection to Ray has ended")
-            elif len(wanted) == 1:
+            elif batch is None:
                 self._send_alone(wanted[0])
             else:
-                Batch(self, self._connection, wanted).send(self._exported)
-        except Exception as error:
+                batch.send(wanted, self._exported)
+        except BaseException as error:  # Ctrl-C too, where runs go with one that is submitted.
             self.ended()
-            for each in wanted:
+            for each in taken:
                 each.run.refused(error)
+            if not isinstance(error, Exception):
+                raise
 
     def _send_alone(self, waiting: Waiting) -> None:
         run = waiting.run

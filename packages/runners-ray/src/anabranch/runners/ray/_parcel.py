@@ -55,7 +55,14 @@ Execute: TypeAlias = Callable[
 class Pickler(Protocol):
     """The module ``cloudpickle``."""
 
-    def dumps(self, value: object, /) -> bytes:
+    def dumps(
+        self,
+        value: object,
+        /,
+        *,
+        protocol: int | None = None,
+        buffer_callback: Callable[[object], object] | None = None,
+    ) -> bytes:
         """Pickle a value."""
         ...
 

@@ -28,7 +28,6 @@ from anabranch.futures.runner import (
     CancelTimer,
     Delay,
     RunError,
-    StoredValue,
     current_clock,
     describe,
     failure_behind,
@@ -42,6 +41,7 @@ from anabranch.runners.ray._batch import uncertain_crash
 from anabranch.runners.ray._native import Ref
 from anabranch.runners.ray._outcome import find_run_error, has_begun, own_state
 from anabranch.runners.ray._parcel import SILENCE, History, LastWords, Letter, Outcome
+from anabranch.runners.ray._value import RayValue
 
 if TYPE_CHECKING:
     from anabranch.runners.ray._batch import Batch
@@ -57,39 +57,6 @@ _BETWEEN_ATTEMPTS: Final = "The run was cancelled between two attempts."
 _STOPPED: Final = "The run was cancelled."
 
 _logger = logging.getLogger("anabranch.task_runner.ray")
-
-
-@final
-class RayValue(StoredValue[R]):
-    """The value of a run, in Ray's object store until it is asked for.
-
-    Args:
-        connection: Where it lies.
-        ref: What it is there.
-        run_name: The run that it is the value of.
-        pickled: The value itself, if it is small.
-    """
-
-    __slots__ = ("_connection", "_pickled", "_ref", "_run_name")
-
-    def __init__(self, connection: Link, ref: Ref | None, run_name: str, pickled: bytes | None) -> None:
-        super().__init__()
-        self._pickled = pickled
-        self._connection = connection
-        self._ref = ref
-        self._run_name = run_name
-
-    def _fetch(self) -> R:
-        return cast("R", self._connection.fetch(self._ref, self._run_name, self._pickled))
-
-    @classmethod
-    def _fetch_many(cls, values: Sequence[StoredValue[object]]) -> None:
-        stored = [each for each in values if isinstance(each, RayValue) and each._pickled is None]
-        for link in {id(each._connection): each._connection for each in stored}.values():
-            here = [each for each in stored if each._connection is link]
-            found = link.fetch_many([each._ref for each in here if each._ref is not None])
-            for each, value in zip(here, found, strict=False):
-                each.keep(value)
 
 
 @final
@@ -125,6 +92,8 @@ class RayRun(Future[R_co]):
         "_fails_in_ray",
         "_has_ended",
         "_latest",
+        "_is_leaving",
+        "_is_withdrawn",
         "_launch",
         "_retry",
         "_time_limit",
@@ -152,6 +121,8 @@ class RayRun(Future[R_co]):
         self.outcome_ref: Ref | None = None
         self.line: Line | None = None
         self._batch: Batch | None = None
+        # Whether it is being sent, and whether it is not to be sent; never both.
+        self._is_leaving = self._is_withdrawn = False
         self._retry: Final = item.retry
         self._time_limit: Final = item.time_limit
         self._launch = partial(launch, self, item) if item.retry.retries else None
@@ -193,12 +164,16 @@ class RayRun(Future[R_co]):
         self._latest = time.time()
         self._upstreams = upstreams
         self.value_ref = value_ref
-        self.outcome_ref = outcome_ref
+        with self._lock:
+            self.outcome_ref = outcome_ref
+            ended = self._ended
         self.connection.remember(self)
         _native.on_completed(outcome_ref, partial(self._report, value_ref))
         if self.done():  # Cancelled meanwhile, by someone who found nothing to cancel in Ray.
             self._stop(outcome_ref)
             self._let_go()
+        if ended is not None:  # Likewise, while it was being sent.
+            self.connection.stop(self.task_run.id, self.origin.home, outcome_ref, ended)
         # Ray hands failures down from run to run, and each time adds to their text: along a chain
         # of a thousand that takes it ten seconds.
         for upstream in upstreams:
@@ -225,15 +200,45 @@ class RayRun(Future[R_co]):
 
     # ------------------------------------------------------------------ with others
 
-    def refused(self, error: Exception) -> None:
+    def refused(self, error: BaseException) -> None:
         """End because Ray has not taken it."""
-        self.set_final(Failed(error, message=describe(error)))
+        if isinstance(error, Exception):
+            self.set_final(Failed(error, message=describe(error)))
+        else:
+            self.set_final(Cancelled(message=f"Its submission was ended by {describe(error)}"))
 
-    def sent_in(self, batch: Batch) -> None:
-        """Take note that the run is about to be sent with others."""
+    def leaves(self, batch: Batch | None) -> bool:
+        """Take note that the run is about to be sent, with others or alone.
+
+        Args:
+            batch: What it is sent with.
+
+        Returns:
+            Whether it is; not if it has been cancelled.
+        """
+        with self._lock:
+            if self._is_withdrawn or self._state is not None:
+                return False
+            self._is_leaving = True
+            self._batch = batch
         self._latest = time.time()
         self.connection.remember(self)
-        self._batch = batch
+        return True
+
+    def _withdraw(self) -> Cancellation | None:
+        """Cancel the run before it is sent, or else ask for that; None if it has been sent."""
+        with self._lock:
+            if self.outcome_ref is not None or self._state is not None:
+                return None
+            batch, self._is_withdrawn = self._batch, not self._is_leaving
+            if self._is_leaving and self._ended is None:
+                self._ended = threading.Event()
+        if self._is_withdrawn:
+            self.set_final(Cancelled(message=_NOT_STARTED))
+            return Cancellation.CANCELLED
+        if batch is not None:
+            batch.stop()
+        return Cancellation.WILL_STOP
 
     def goes_on_alone(self, ref: Ref) -> None:
         """Take note that it is the run that its batch is at, and the last one."""
@@ -248,6 +253,7 @@ class RayRun(Future[R_co]):
         """Take note that the run has not begun; return whether it is to be sent again."""
         with self._lock:
             self._batch = None
+            self._is_leaving = False
             is_unwanted = self._ended is not None
         if is_unwanted:
             self.set_final(Cancelled(message=_NOT_STARTED))
@@ -420,7 +426,7 @@ class RayRun(Future[R_co]):
                 if outcome_ref is not None and not self._has_ended and not self._fails_in_ray:
                     self._stop(outcome_ref)
                 elif batch is not None:
-                    self._leave_unwanted(batch)
+                    batch.stop()
                 self._let_go()
 
     def _let_go(self) -> None:
@@ -504,9 +510,9 @@ class RayRun(Future[R_co]):
         half a second later, its worker process is ended.
         """
         upstreams = self._upstreams
-        outcome_ref, batch = self.outcome_ref, self._batch
-        if batch is not None and outcome_ref is None and not self.done():
-            return Cancellation.WILL_STOP if self._leave_unwanted(batch) else self.cancel()
+        outcome_ref = self.outcome_ref
+        if self.line is not None and (answer := self._withdraw()) is not None:
+            return answer
         has_not_started = outcome_ref is None or not all(each.done() for each in upstreams)
         message = _NOT_STARTED if self._attempt == 1 else _BETWEEN_ATTEMPTS
         if has_not_started and self.set_final(Cancelled(message=message)):
@@ -517,16 +523,6 @@ class RayRun(Future[R_co]):
         if not self._stop(outcome_ref):  # Its worker was lost just now.
             return self.cancel()
         return Cancellation.WILL_STOP
-
-    def _leave_unwanted(self, batch: Batch) -> bool:
-        """Have the batch give the run back, unless the run has left it, or goes on alone."""
-        with self._lock:
-            if self._batch is not batch or self.outcome_ref is not None:
-                return False
-            if self._ended is None:
-                self._ended = threading.Event()
-        batch.stop()
-        return True
 
     def _stop(self, outcome_ref: Ref) -> bool:
         """Stop the run in Ray, unless it is not there any more, to be submitted again."""

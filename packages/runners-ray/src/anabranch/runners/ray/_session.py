@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from weakref import WeakKeyDictionary
 from typing import TYPE_CHECKING, Final, TypeVar, final
+from weakref import WeakKeyDictionary
 
 import attrs
 
@@ -24,13 +24,14 @@ from anabranch.futures.runner import (
     when_ready,
 )
 from anabranch.runners.ray import _native
-from anabranch.runners.ray._lines import Line
 from anabranch.runners.ray._functions import ExportedFunctions
+from anabranch.runners.ray._lines import Line
 from anabranch.runners.ray._native import Exported, Ref
 from anabranch.runners.ray._parcel import parcel_of
 from anabranch.runners.ray._run import RayRun
 
 if TYPE_CHECKING:
+    from anabranch.futures.runner import Shipment
     from anabranch.runners.ray._link import Link
     from anabranch.runners.ray._origin import Origin
     from anabranch.runners.ray._parcel import Execute
@@ -109,7 +110,7 @@ class Session:
         shipment = packed.shipment
         if first_attempt > 1:
             shipment = attrs.evolve(shipment, first_attempt=first_attempt)
-        if self._connection.cpus and not before and _may_wait(item, shipment):
+        if self._connection.cpus and not before and not upstreams and _may_wait(item, shipment):
             run.line = line = self._line(exported)
             if line.takes(run, shipment):
                 return
@@ -178,7 +179,6 @@ def _may_wait(item: WorkItem[R], shipment: Shipment) -> bool:
         not item.retry.retries
         and item.time_limit is None
         and not item.is_async
-        and not item.upstreams
         and shipment.is_simple()
     )
 

@@ -43,11 +43,10 @@ def run_parcel(
     Raises:
         RunError: The run ended in any other way than well.
     """
-    if isinstance(parcel, bytes):
-        parcel = cast("tuple[Shipment, int, PackedHome] | BatchParcel", pickle.loads(parcel))
-        if isinstance(parcel, BatchParcel):
-            return BatchWork(parcel).execute(partial(_run, function))
-    shipment, slots, home = parcel
+    found = cast("Parcel | BatchParcel", pickle.loads(parcel) if type(parcel) is bytes else parcel)
+    if isinstance(found, BatchParcel):
+        return BatchWork(found).execute(partial(_run, function))
+    shipment, slots, home = cast("tuple[Shipment, int, PackedHome]", found)
     value, outcome = _run(function, shipment, home, values[:slots])
     return value, pickle.dumps(outcome)
 
@@ -74,7 +73,9 @@ def _run(
     errand = Errand(Home.unpacked(home), shipment.task_run, log, interrupts, goes_on)
     try:
         with interrupts.possible():
-            value = _make_attempts(function if shipment.is_async else timed, shipment, values, errand, interrupts, log)
+            value = _make_attempts(
+                function if shipment.is_async else timed, shipment, values, errand, interrupts, log
+            )
     except RunError as error:
         failure = error.with_history((log.history, errand.finish()))
     else:
