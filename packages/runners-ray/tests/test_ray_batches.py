@@ -135,9 +135,7 @@ class Stage:
 
 
 @pytest.fixture
-def stage(
-    instance: RayTaskRunner, notes: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Stage]:
+def stage(instance: RayTaskRunner, notes: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     """A stage on which only ends have others sent, however long they take."""
     del instance
     monkeypatch.setattr(_lines, "_PATIENCE", 1_000.0)

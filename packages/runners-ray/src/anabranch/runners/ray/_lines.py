@@ -130,6 +130,7 @@ class Line:
             if not (self._may_be_short and (self._outbox or is_full)):
                 self._in_flight += 1
                 return False
+            self._connection.remember(run)
             self._outbox.append(Waiting(run, shipment))
             self._watch()
         if not is_full:

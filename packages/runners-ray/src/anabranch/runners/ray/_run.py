@@ -16,7 +16,6 @@ from anabranch.futures import (
     Cancelled,
     Completed,
     Crashed,
-    Failed,
     Future,
     Retrying,
     RunCrashedError,
@@ -38,21 +37,19 @@ from anabranch.futures.runner import (
 from anabranch.runners.ray import _native
 from anabranch.runners.ray._attempts import forget_record, take_record
 from anabranch.runners.ray._batch import uncertain_crash
+from anabranch.runners.ray._departure import NOT_STARTED, DepartingRun
 from anabranch.runners.ray._native import Ref
 from anabranch.runners.ray._outcome import find_run_error, has_begun, own_state
 from anabranch.runners.ray._parcel import SILENCE, History, LastWords, Letter, Outcome
 from anabranch.runners.ray._value import RayValue
 
 if TYPE_CHECKING:
-    from anabranch.runners.ray._batch import Batch
-    from anabranch.runners.ray._lines import Line
     from anabranch.runners.ray._link import Link
     from anabranch.runners.ray._origin import Origin
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
-_NOT_STARTED: Final = "The run was cancelled before it started."
 _BETWEEN_ATTEMPTS: Final = "The run was cancelled between two attempts."
 _STOPPED: Final = "The run was cancelled."
 
@@ -60,7 +57,7 @@ _logger = logging.getLogger("anabranch.task_runner.ray")
 
 
 @final
-class RayRun(Future[R_co]):
+class RayRun(DepartingRun[R_co]):
     """The future of a run in Ray.
 
     Ray is not told to forget a run: dropping the future, and with it the refs, does that.
@@ -69,12 +66,8 @@ class RayRun(Future[R_co]):
     to Ray once more from here, to go on with the attempt after the one that was lost.
 
     Attributes:
-        connection: Where the run is.
-        origin: Where it comes from.
-        value_ref: What the run's value is in Ray; None before it was submitted there, and when
-            there is no value to come.
-        outcome_ref: What tells of the run's end, without the value; None before, after, and while
-            the run waits to be submitted again.
+        value_ref: What the run's value is in Ray; None before it was submitted there, when there is
+            no value to come, and when that has come along with others.
 
     Args:
         item: What is run.
@@ -86,24 +79,14 @@ class RayRun(Future[R_co]):
 
     __slots__ = (
         "_attempt",
-        "_batch",
         "_clock",
-        "_ended",
         "_fails_in_ray",
-        "_has_ended",
-        "_latest",
-        "_is_leaving",
-        "_is_withdrawn",
         "_launch",
         "_retry",
         "_time_limit",
         "_timer",
         "_told",
         "_upstreams",
-        "connection",
-        "line",
-        "origin",
-        "outcome_ref",
         "value_ref",
     )
 
@@ -114,15 +97,8 @@ class RayRun(Future[R_co]):
         launch: Callable[[RayRun[R_co], WorkItem[R_co], int], None],
         origin: Origin,
     ) -> None:
-        super().__init__(item.task_run, listener=item.listener)
-        self.connection: Final = connection
-        self.origin: Final = origin
+        super().__init__(item, connection, origin)
         self.value_ref: Ref | None = None
-        self.outcome_ref: Ref | None = None
-        self.line: Line | None = None
-        self._batch: Batch | None = None
-        # Whether it is being sent, and whether it is not to be sent; never both.
-        self._is_leaving = self._is_withdrawn = False
         self._retry: Final = item.retry
         self._time_limit: Final = item.time_limit
         self._launch = partial(launch, self, item) if item.retry.retries else None
@@ -132,11 +108,7 @@ class RayRun(Future[R_co]):
         self._attempt = 1
         # How much of its history on that worker is known here.
         self._told = 0
-        # The time of the latest event, in seconds since the epoch.
-        self._latest = 0.0
         self._upstreams: tuple[Future[object], ...] = ()
-        self._ended: threading.Event | None = None
-        self._has_ended = False
         # Whether Ray knows by itself that there is no value to come, nor to what depends on it.
         self._fails_in_ray = False
 
@@ -200,65 +172,6 @@ class RayRun(Future[R_co]):
 
     # ------------------------------------------------------------------ with others
 
-    def refused(self, error: BaseException) -> None:
-        """End because Ray has not taken it."""
-        if isinstance(error, Exception):
-            self.set_final(Failed(error, message=describe(error)))
-        else:
-            self.set_final(Cancelled(message=f"Its submission was ended by {describe(error)}"))
-
-    def leaves(self, batch: Batch | None) -> bool:
-        """Take note that the run is about to be sent, with others or alone.
-
-        Args:
-            batch: What it is sent with.
-
-        Returns:
-            Whether it is; not if it has been cancelled.
-        """
-        with self._lock:
-            if self._is_withdrawn or self._state is not None:
-                return False
-            self._is_leaving = True
-            self._batch = batch
-        self._latest = time.time()
-        self.connection.remember(self)
-        return True
-
-    def _withdraw(self) -> Cancellation | None:
-        """Cancel the run before it is sent, or else ask for that; None if it has been sent."""
-        with self._lock:
-            if self.outcome_ref is not None or self._state is not None:
-                return None
-            batch, self._is_withdrawn = self._batch, not self._is_leaving
-            if self._is_leaving and self._ended is None:
-                self._ended = threading.Event()
-        if self._is_withdrawn:
-            self.set_final(Cancelled(message=_NOT_STARTED))
-            return Cancellation.CANCELLED
-        if batch is not None:
-            batch.stop()
-        return Cancellation.WILL_STOP
-
-    def goes_on_alone(self, ref: Ref) -> None:
-        """Take note that it is the run that its batch is at, and the last one."""
-        with self._lock:
-            if self._batch is None:
-                return
-            ended, self.outcome_ref = self._ended, ref
-        if ended is not None:
-            self.connection.stop(self.task_run.id, self.origin.home, ref, ended)
-
-    def given_back(self) -> bool:
-        """Take note that the run has not begun; return whether it is to be sent again."""
-        with self._lock:
-            self._batch = None
-            self._is_leaving = False
-            is_unwanted = self._ended is not None
-        if is_unwanted:
-            self.set_final(Cancelled(message=_NOT_STARTED))
-        return not self.done()
-
     def ended_in_batch(self, value_ref: Ref | None, entry: bytes) -> None:
         """End as the worker says.
 
@@ -281,14 +194,6 @@ class RayRun(Future[R_co]):
             self.set_final(uncertain_crash(own_state(error, self.task_run), self.task_run.name))
         else:
             self._end_in_ray(None, error)
-
-    def _leave_batch(self) -> None:
-        with self._lock:
-            self._batch = None
-            self._has_ended = True
-            ended = self._ended
-        if ended is not None:
-            ended.set()
 
     def guard(self, function: Callable[[], object]) -> None:
         """Call a function in one of our threads; the run ends as `Crashed` if that raises."""
@@ -509,12 +414,12 @@ class RayRun(Future[R_co]):
         once. Any other is taken out of the queue, or else interrupted, and if that has not ended it
         half a second later, its worker process is ended.
         """
-        upstreams = self._upstreams
-        outcome_ref = self.outcome_ref
         if self.line is not None and (answer := self._withdraw()) is not None:
             return answer
+        upstreams = self._upstreams
+        outcome_ref = self.outcome_ref
         has_not_started = outcome_ref is None or not all(each.done() for each in upstreams)
-        message = _NOT_STARTED if self._attempt == 1 else _BETWEEN_ATTEMPTS
+        message = NOT_STARTED if self._attempt == 1 else _BETWEEN_ATTEMPTS
         if has_not_started and self.set_final(Cancelled(message=message)):
             return Cancellation.CANCELLED
         if self.done() or outcome_ref is None:
