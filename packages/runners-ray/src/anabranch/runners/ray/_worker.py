@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, wraps
 from typing import TYPE_CHECKING, cast
 
 from anabranch.futures.runner import (
@@ -61,6 +61,7 @@ def _run(
     log = AttemptLog(shipment)
     seconds = 0.0
 
+    @wraps(function)
     def timed(*args: object, **kwargs: object) -> object:
         nonlocal seconds
         start = time.perf_counter()
