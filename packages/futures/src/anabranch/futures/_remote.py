@@ -157,10 +157,12 @@ def pack(item: WorkItem[R], is_there: Callable[[Future[object]], bool]) -> Packe
     args, kwargs = item.args, item.kwargs
     if not item.is_plain:
         args, kwargs = rebuild(args, kwargs, packing)
+    # What has become of the futures may be as plain as if there had been none.
+    is_plain = item.is_plain or (not packing.futures and _are_simple((*args, *kwargs.values())))
     shipment = Shipment(
         args,
         kwargs,
-        item.is_plain,
+        is_plain,
         item.task_run,
         item.flow_run,
         item.is_async,

@@ -93,7 +93,7 @@ class AttemptLog:
             RunError: It must not make it.
         """
         if (
-            errand.stopping.is_wanted or _is_cancelled()
+            errand.stopping.is_wanted or is_cancelled()
         ):  # What interrupted the attempt may have come out as its own failure.
             raise RunError.of(self._run, Cancelled(message=_CANCELLED))
         moment = (state.name, state.timestamp.timestamp(), state.message)
@@ -116,7 +116,8 @@ class AttemptLog:
         Record(self._attempt, self.history, is_out_of_time=True).save(self._run)
 
 
-def _is_cancelled() -> bool:
+def is_cancelled() -> bool:
+    """Whether Ray was asked to cancel what this process executes."""
     # Earlier versions of Ray do not tell.
     ask = getattr(ray.get_runtime_context(), "is_canceled", None)
     return ask is not None and bool(cast("Callable[[], object]", ask)())

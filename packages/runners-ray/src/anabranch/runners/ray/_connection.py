@@ -96,6 +96,7 @@ class Connection(Link):
                 f"gone ({error}). Call ray.shutdown() first, so that the runner connects anew"
             ) from error
         self._door = ray.put(None)
+        self.cpus = self.ask(_native.cpus)
         self.relay_name, self._relay = self.ask(start_relay)
         self.inbox.open(self._relay)
 

@@ -65,6 +65,7 @@ class Errand:
         run: The run.
         log: What has happened to it here.
         interrupts: Interrupts it.
+        goes_on: In a batch, called if the run goes on for a while; see `BatchWork`.
 
     Attributes:
         home: Where it belongs.
@@ -72,12 +73,20 @@ class Errand:
         stopping: Stops it, as far as that goes without an interrupt.
     """
 
-    def __init__(self, home: Home, run: TaskRun, log: AttemptLog, interrupts: Interrupts) -> None:
+    def __init__(
+        self,
+        home: Home,
+        run: TaskRun,
+        log: AttemptLog,
+        interrupts: Interrupts,
+        goes_on: Callable[[], int] | None = None,
+    ) -> None:
         self.home: Final = home
         self.run: Final = run
         self.stopping: Final = RunStop()
         self._log: Final = log
         self._interrupts: Final = interrupts
+        self._goes_on: Final = goes_on
         # Without a lock: the garbage collector may run code that logs, and comes here again.
         self._letters: Final[deque[Letter]] = deque()
         self._is_public = self._is_due = self._has_posted = self._is_over = False
@@ -163,6 +172,9 @@ class Errand:
             if self._is_public or self._is_over:
                 return
             self._is_public = True
+        if self._goes_on is not None:
+            self._letters.append(("goes on", self._goes_on()))
+            self._post()
         self._listen()
         self._tell_moments()
 

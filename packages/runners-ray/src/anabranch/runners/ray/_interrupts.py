@@ -198,6 +198,21 @@ class Interrupts:
 # The run that this process executes.
 _current: Interrupts | None = None
 
+# Whether Ray's interrupts are not for anything else that this process executes, either.
+_is_deaf: Callable[[], bool] = bool
+
+
+def ignore_interrupts(as_long_as: Callable[[], bool]) -> None:
+    """Take no notice of Ray's interrupts, also between two runs.
+
+    Args:
+        as_long_as: Whether that is so still; asked when an interrupt comes.
+    """
+    global _is_deaf
+    if threading.current_thread() is threading.main_thread():
+        _handle_signals()
+    _is_deaf = as_long_as
+
 
 @cache
 def _handle_signals() -> None:
@@ -211,7 +226,7 @@ def _handle_signals() -> None:
 
     def handle_interrupt(number: int, frame: FrameType | None) -> None:
         # Ray interrupts what it cancels like Ctrl-C does, at any place: that is not for our runs.
-        if _current is None and callable(before):
+        if _current is None and not _is_deaf() and callable(before):
             before(number, frame)
 
     signal.signal(signal.SIGURG, handle_ours)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Final, cast, final
 
 import ray
 from ray.exceptions import RayError
@@ -38,6 +38,7 @@ class Link:
             not be held up by callbacks, nor by what they submit.
         helper: The thread for what waits for other things than runs, such as fetching the values
             of other runners.
+        cpus: How many CPUs the instance has; 0 where short runs are not collected.
     """
 
     def __init__(self) -> None:
@@ -45,6 +46,7 @@ class Link:
         self.completions: Final = SerialThread("anabranch-ray")
         self.helper: Final = SerialThread("anabranch-ray-helper")
         self._stopper: Final = SerialThread("anabranch-ray-stopper")
+        self.cpus = 0
         self._is_client = False
         self._is_closed = False
         # What stops runs waits for it, and so comes into Ray's own thread.
@@ -88,7 +90,7 @@ class Link:
 
     # ------------------------------------------------------------------ values
 
-    def fetch(self, ref: Ref, run_name: str, pickled: bytes | None) -> object:
+    def fetch(self, ref: Ref | None, run_name: str, pickled: bytes | None) -> object:
         """Bring over the value of a run, unless it has come already, pickled.
 
         Raises:
@@ -110,6 +112,8 @@ class Link:
                 "ended. Call .result() before the runner is left, or return the future from the "
                 "flow"
             )
+        if ref is None:  # It has come with others, and Ray has none of its own.
+            return pickle.loads(cast("bytes", pickled))
         try:
             return ray.get(ref)
         except (RayError, ConnectionError, SystemExit) as error:
@@ -145,10 +149,14 @@ class Link:
             return
         # What has not begun ends by this. What has takes no notice: Ray interrupts it at any place,
         # such as in the midst of an import, so it listens to the relay instead.
-        self._cancel(ref, force=False)
+        self.cancel(ref)
         self.helper.call_soon(partial(self._tell, run_id, home))
         deadline = time.monotonic() + _LAST_RESORT
         self._stopper.call_soon(partial(self._kill, ref, ended, deadline))
+
+    def cancel(self, ref: Ref) -> None:
+        """Have what has not begun taken out of Ray's queue."""
+        self._cancel(ref, force=False)
 
     def _tell(self, run_id: str, home: Home) -> None:
         if self.is_open():

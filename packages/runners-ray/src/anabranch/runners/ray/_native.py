@@ -111,6 +111,12 @@ def is_client() -> bool:
     return is_connected()
 
 
+def cpus() -> int:
+    """Return how many CPUs the instance has; at least one."""
+    resources = cast("Callable[[], Mapping[str, float]]", ray.cluster_resources)
+    return max(1, int(resources().get("CPU", 1)))
+
+
 def session_id() -> tuple[str, str]:
     """Return what tells this process's connection from any other."""
     context = ray.get_runtime_context()
@@ -151,6 +157,11 @@ def own_ip_address() -> str:
 def pickle(value: object) -> bytes:
     """Pickle a value the way it is done for a run."""
     return cast("Pickler", cloudpickle).dumps(value)
+
+
+def refuse_unpicklable(value: object) -> None:
+    """Raise what pickling a value the way Ray does raises; large parts are not copied for it."""
+    cast("Pickler", cloudpickle).dumps(value, protocol=5, buffer_callback=_ignore)
 
 
 def shows_output() -> bool:

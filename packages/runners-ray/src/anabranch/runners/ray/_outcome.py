@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Never
+from typing import Final, Never
 
 from ray.exceptions import (
     RayError,
@@ -14,6 +14,9 @@ from ray.exceptions import (
 
 from anabranch.futures import Cancelled, Crashed, Failed, RunCrashedError, State, TaskRun
 from anabranch.futures.runner import RunError, describe
+
+#: What is noted on the error of a value that Ray does not take.
+UNSTORABLE: Final = "Ray could not store the value that run {!r} returned"
 
 # Ray's words for a function that could not be unpickled on the worker; it has no class for that.
 _NOT_IMPORTED = "The remote function failed to import"
@@ -39,7 +42,7 @@ def own_state(error: BaseException, run: TaskRun) -> State[Never]:
     is_of_ray = isinstance(cause, RayError) or str(cause).startswith(_NOT_IMPORTED)
     if isinstance(cause, Exception) and not is_of_ray:
         # What is left to be raised when the function has returned is the storing of its value.
-        cause.add_note(f"Ray could not store the value that run {run.name!r} returned")
+        cause.add_note(UNSTORABLE.format(run.name))
         return Failed(cause, message=describe(cause))
     return crashed(run, str(cause) or type(cause).__name__, error)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, final
+
+import attrs
 
 from anabranch.futures.runner import AnyFunction
 from anabranch.runners.ray._home import PackedHome
@@ -35,8 +37,9 @@ LastWords: TypeAlias = tuple[bytes | None, bool]
 
 SILENCE: LastWords = (None, False)
 
-#: What the run went through, its value, pickled, if that is small, and its last words.
-Outcome: TypeAlias = tuple[History, bytes | None, LastWords]
+#: What the run went through, its value, pickled, if that is small, its last words, and how long it
+#: took, in seconds.
+Outcome: TypeAlias = tuple[History, bytes | None, LastWords, float]
 
 #: What is called on a worker: with a parcel, the values for the slots of the shipment in it, and
 #: then the outcomes of the runs that are only waited for. It gives a value and an outcome: what is
@@ -52,9 +55,33 @@ Execute: TypeAlias = Callable[
 class Pickler(Protocol):
     """The module ``cloudpickle``."""
 
-    def dumps(self, value: object, /) -> bytes:
+    def dumps(
+        self,
+        value: object,
+        /,
+        *,
+        protocol: int | None = None,
+        buffer_callback: Callable[[object], object] | None = None,
+    ) -> bytes:
         """Pickle a value."""
         ...
+
+
+@final
+@attrs.frozen(eq=False)
+class BatchParcel:
+    """Several runs of one function that are one task to Ray.
+
+    Attributes:
+        id: Tells it from any other.
+        runs: Their shipments, which have no slots, and where they belong.
+    """
+
+    id: str
+    runs: list[tuple[Shipment, PackedHome]]
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return BatchParcel, (self.id, self.runs)
 
 
 def parcel_of(shipment: Shipment, slots: int, home: Home) -> Parcel:

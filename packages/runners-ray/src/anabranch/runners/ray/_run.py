@@ -27,7 +27,6 @@ from anabranch.futures.runner import (
     CancelTimer,
     Delay,
     RunError,
-    StoredValue,
     current_clock,
     describe,
     failure_behind,
@@ -37,9 +36,12 @@ from anabranch.futures.runner import (
 )
 from anabranch.runners.ray import _native
 from anabranch.runners.ray._attempts import forget_record, take_record
+from anabranch.runners.ray._batch import uncertain_crash
+from anabranch.runners.ray._departure import NOT_STARTED, DepartingRun
 from anabranch.runners.ray._native import Ref
 from anabranch.runners.ray._outcome import find_run_error, has_begun, own_state
 from anabranch.runners.ray._parcel import SILENCE, History, LastWords, Letter, Outcome
+from anabranch.runners.ray._value import RayValue
 
 if TYPE_CHECKING:
     from anabranch.runners.ray._link import Link
@@ -48,7 +50,6 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
-_NOT_STARTED: Final = "The run was cancelled before it started."
 _BETWEEN_ATTEMPTS: Final = "The run was cancelled between two attempts."
 _STOPPED: Final = "The run was cancelled."
 
@@ -56,40 +57,7 @@ _logger = logging.getLogger("anabranch.task_runner.ray")
 
 
 @final
-class RayValue(StoredValue[R]):
-    """The value of a run, in Ray's object store until it is asked for.
-
-    Args:
-        connection: Where it lies.
-        ref: What it is there.
-        run_name: The run that it is the value of.
-        pickled: The value itself, if it is small.
-    """
-
-    __slots__ = ("_connection", "_pickled", "_ref", "_run_name")
-
-    def __init__(self, connection: Link, ref: Ref, run_name: str, pickled: bytes | None) -> None:
-        super().__init__()
-        self._pickled = pickled
-        self._connection = connection
-        self._ref = ref
-        self._run_name = run_name
-
-    def _fetch(self) -> R:
-        return cast("R", self._connection.fetch(self._ref, self._run_name, self._pickled))
-
-    @classmethod
-    def _fetch_many(cls, values: Sequence[StoredValue[object]]) -> None:
-        stored = [each for each in values if isinstance(each, RayValue) and each._pickled is None]
-        for link in {id(each._connection): each._connection for each in stored}.values():
-            here = [each for each in stored if each._connection is link]
-            found = link.fetch_many([each._ref for each in here])
-            for each, value in zip(here, found, strict=False):
-                each.keep(value)
-
-
-@final
-class RayRun(Future[R_co]):
+class RayRun(DepartingRun[R_co]):
     """The future of a run in Ray.
 
     Ray is not told to forget a run: dropping the future, and with it the refs, does that.
@@ -98,12 +66,8 @@ class RayRun(Future[R_co]):
     to Ray once more from here, to go on with the attempt after the one that was lost.
 
     Attributes:
-        connection: Where the run is.
-        origin: Where it comes from.
-        value_ref: What the run's value is in Ray; None before it was submitted there, and when
-            there is no value to come.
-        outcome_ref: What tells of the run's end, without the value; None before, after, and while
-            the run waits to be submitted again.
+        value_ref: What the run's value is in Ray; None before it was submitted there, when there is
+            no value to come, and when that has come along with others.
 
     Args:
         item: What is run.
@@ -116,19 +80,13 @@ class RayRun(Future[R_co]):
     __slots__ = (
         "_attempt",
         "_clock",
-        "_ended",
         "_fails_in_ray",
-        "_has_ended",
-        "_latest",
         "_launch",
         "_retry",
         "_time_limit",
         "_timer",
         "_told",
         "_upstreams",
-        "connection",
-        "origin",
-        "outcome_ref",
         "value_ref",
     )
 
@@ -139,11 +97,8 @@ class RayRun(Future[R_co]):
         launch: Callable[[RayRun[R_co], WorkItem[R_co], int], None],
         origin: Origin,
     ) -> None:
-        super().__init__(item.task_run, listener=item.listener)
-        self.connection: Final = connection
-        self.origin: Final = origin
+        super().__init__(item, connection, origin)
         self.value_ref: Ref | None = None
-        self.outcome_ref: Ref | None = None
         self._retry: Final = item.retry
         self._time_limit: Final = item.time_limit
         self._launch = partial(launch, self, item) if item.retry.retries else None
@@ -153,11 +108,7 @@ class RayRun(Future[R_co]):
         self._attempt = 1
         # How much of its history on that worker is known here.
         self._told = 0
-        # The time of the latest event, in seconds since the epoch.
-        self._latest = 0.0
         self._upstreams: tuple[Future[object], ...] = ()
-        self._ended: threading.Event | None = None
-        self._has_ended = False
         # Whether Ray knows by itself that there is no value to come, nor to what depends on it.
         self._fails_in_ray = False
 
@@ -185,12 +136,16 @@ class RayRun(Future[R_co]):
         self._latest = time.time()
         self._upstreams = upstreams
         self.value_ref = value_ref
-        self.outcome_ref = outcome_ref
+        with self._lock:
+            self.outcome_ref = outcome_ref
+            ended = self._ended
         self.connection.remember(self)
         _native.on_completed(outcome_ref, partial(self._report, value_ref))
         if self.done():  # Cancelled meanwhile, by someone who found nothing to cancel in Ray.
             self._stop(outcome_ref)
             self._let_go()
+        if ended is not None:  # Likewise, while it was being sent.
+            self.connection.stop(self.task_run.id, self.origin.home, outcome_ref, ended)
         # Ray hands failures down from run to run, and each time adds to their text: along a chain
         # of a thousand that takes it ten seconds.
         for upstream in upstreams:
@@ -205,6 +160,8 @@ class RayRun(Future[R_co]):
     def _report(self, value_ref: Ref, outcome: object) -> None:
         # In Ray's own thread: nothing of the user's may run here.
         self._has_ended = True
+        if self.line is not None:
+            self.line.ended()
         if self._ended is not None:
             self._ended.set()
         if isinstance(outcome, BaseException):
@@ -212,6 +169,31 @@ class RayRun(Future[R_co]):
             self.connection.mark_as_read(value_ref)
         end = partial(self._end_in_ray, value_ref, outcome)
         self.connection.completions.call_soon(partial(self.guard, end))
+
+    # ------------------------------------------------------------------ with others
+
+    def ended_in_batch(self, value_ref: Ref | None, entry: bytes) -> None:
+        """End as the worker says.
+
+        Args:
+            value_ref: Where the value lies, if it is not small.
+            entry: The outcome, or the failure, pickled.
+        """
+        self._leave_batch()
+        self._end_in_ray(value_ref, pickle.loads(entry))
+
+    def lost_in_batch(self, error: BaseException, *, is_uncertain: bool) -> None:
+        """End because the worker was lost.
+
+        Args:
+            error: What Ray says of it.
+            is_uncertain: Whether it is not known that the run has begun, nor that it has not ended.
+        """
+        self._leave_batch()
+        if is_uncertain and self._ended is None:
+            self.set_final(uncertain_crash(own_state(error, self.task_run), self.task_run.name))
+        else:
+            self._end_in_ray(None, error)
 
     def guard(self, function: Callable[[], object]) -> None:
         """Call a function in one of our threads; the run ends as `Crashed` if that raises."""
@@ -226,9 +208,13 @@ class RayRun(Future[R_co]):
 
     # ------------------------------------------------------------------ the way back
 
-    def _end_in_ray(self, value_ref: Ref, outcome: object) -> None:
+    def _end_in_ray(self, value_ref: Ref | None, outcome: object) -> None:
         if not isinstance(outcome, BaseException):
-            history, pickled, words = cast(Outcome, pickle.loads(cast(bytes, outcome)))
+            if isinstance(outcome, bytes):
+                outcome = pickle.loads(outcome)
+            history, pickled, words, seconds = cast(Outcome, outcome)
+            if self.line is not None:
+                self.line.note(seconds, is_small=pickled is not None)
             self._forget_record(history)
             self._hear(words, partial(self._complete, value_ref, history, pickled))
         elif (error := find_run_error(outcome)) is not None:
@@ -242,6 +228,8 @@ class RayRun(Future[R_co]):
             self._end_after_loss(partial(self.set_final, Cancelled(message=_STOPPED)))
         else:
             state = own_state(outcome, self.task_run)
+            if self.line is not None and isinstance(state, Crashed):
+                self.line.close()
             self._end_after_loss(partial(self._end_or_blame, state))
 
     def _hear(self, words: LastWords, then: Callable[[], object]) -> None:
@@ -258,8 +246,11 @@ class RayRun(Future[R_co]):
         else:
             end()
 
-    def _complete(self, value_ref: Ref, history: History, pickled: bytes | None) -> None:
+    def _complete(self, value_ref: Ref | None, history: History, pickled: bytes | None) -> None:
         self._follow(history[self._told :])
+        if self.value_ref is None:  # It has come with others: it has a value of its own in Ray
+            value_ref = None if pickled is not None else value_ref  # only if that is not small.
+            self.value_ref = value_ref
         value = RayValue[R_co](self.connection, value_ref, self.task_run.name, pickled)
         self.set_final(Completed(value))
 
@@ -282,6 +273,9 @@ class RayRun(Future[R_co]):
                     if attempt == self._attempt and told == self._told and not self.done():
                         self._told += len(moments)
                         self._follow(cast("History", moments))
+                case ("goes on", int(begun)):
+                    if self._batch is not None:
+                        self._batch.goes_on(self, begun)
                 case _:
                     others.append(letter)
         self.origin.read(others)
@@ -329,7 +323,7 @@ class RayRun(Future[R_co]):
         return ((Running.__name__, self._latest, None),)
 
     def _end(self, state: State[object], even_if_running: bool, /) -> bool:
-        outcome_ref = self.outcome_ref
+        outcome_ref, batch = self.outcome_ref, self._batch
         try:
             return super()._end(state, even_if_running)
         finally:  # Also if Ctrl-C comes while the callbacks are called.
@@ -337,6 +331,8 @@ class RayRun(Future[R_co]):
                 # What goes on in Ray is stopped there.
                 if outcome_ref is not None and not self._has_ended and not self._fails_in_ray:
                     self._stop(outcome_ref)
+                elif batch is not None:
+                    batch.stop()
                 self._let_go()
 
     def _let_go(self) -> None:
@@ -419,10 +415,12 @@ class RayRun(Future[R_co]):
         once. Any other is taken out of the queue, or else interrupted, and if that has not ended it
         half a second later, its worker process is ended.
         """
+        if self.line is not None and (answer := self._withdraw()) is not None:
+            return answer
         upstreams = self._upstreams
         outcome_ref = self.outcome_ref
         has_not_started = outcome_ref is None or not all(each.done() for each in upstreams)
-        message = _NOT_STARTED if self._attempt == 1 else _BETWEEN_ATTEMPTS
+        message = NOT_STARTED if self._attempt == 1 else _BETWEEN_ATTEMPTS
         if has_not_started and self.set_final(Cancelled(message=message)):
             return Cancellation.CANCELLED
         if self.done() or outcome_ref is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, final
+from weakref import WeakKeyDictionary
 
 import attrs
 
@@ -26,14 +27,15 @@ from anabranch.futures.runner import (
 from anabranch.runners.ray import _native
 from anabranch.runners.ray._capacity import Capacity
 from anabranch.runners.ray._functions import ExportedFunctions
-from anabranch.runners.ray._native import Ref
+from anabranch.runners.ray._lines import Line
+from anabranch.runners.ray._native import Exported, Ref
 from anabranch.runners.ray._options import NO_OPTIONS, Options, refusal, with_options
-from anabranch.runners.ray._outcome import crashed
 from anabranch.runners.ray._parcel import parcel_of
 from anabranch.runners.ray._questions import InstanceLostError
 from anabranch.runners.ray._run import RayRun
 
 if TYPE_CHECKING:
+    from anabranch.futures.runner import Shipment
     from anabranch.runners.ray._link import Link
     from anabranch.runners.ray._origin import Origin
     from anabranch.runners.ray._parcel import Execute
@@ -54,6 +56,7 @@ class Session:
         self._connection: Final = connection
         self._functions: Final = ExportedFunctions(execute)
         self._capacity: Final = Capacity()
+        self._lines: Final[WeakKeyDictionary[Exported, Line]] = WeakKeyDictionary()
 
     def submit(
         self, item: WorkItem[R], admit: Callable[[Future[object]], object], origin: Origin
@@ -140,18 +143,34 @@ class Session:
         shipment = packed.shipment
         if first_attempt > 1:
             shipment = attrs.evolve(shipment, first_attempt=first_attempt)
+        if (
+            self._connection.cpus
+            and not (before or options or upstreams)
+            and _may_wait(item, shipment)
+        ):
+            run.line = line = self._line(exported)
+            if line.takes(run, shipment):
+                return
         parcel = parcel_of(shipment, len(values), run.origin.home)
         arguments = (*before, parcel, *values, *outcomes)
         try:
             value_ref, outcome_ref = self._connection.submit(exported, arguments)
-        except InstanceLostError as error:
-            run.set_final(crashed(item.task_run, str(error)))
-            return
         except Exception as error:  # Pickling runs foreign code, which may raise anything at all.
+            if isinstance(error, InstanceLostError):
+                run.refused(error)
+                return
+            if run.line is not None:
+                run.line.ended()
             cause = _why_refused(item, packed, options, error)
             run.set_final(Failed(cause, message=describe(cause)))
             return
         run.submitted(value_ref, outcome_ref, upstreams)
+
+    def _line(self, exported: Exported) -> Line:
+        line = self._lines.get(exported)
+        if line is None:
+            line = self._lines.setdefault(exported, Line(exported, self._connection))
+        return line
 
     def _native_upstreams(
         self, item: WorkItem[R], packed: Packed
@@ -194,6 +213,16 @@ def _why_refused(
     if options and find_unpicklable(*call, _native.pickle) is None:
         return refusal(item.task_run, error)
     return unpicklable_error(name, "Ray", *call, _native.pickle, error)
+
+
+def _may_wait(item: WorkItem[R], shipment: Shipment) -> bool:
+    """Whether a run may go to Ray with others."""
+    return (
+        not item.retry.retries
+        and item.time_limit is None
+        and not item.is_async
+        and shipment.is_simple()
+    )
 
 
 def _is_far(future: Future[object]) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
-from functools import partial
+import time
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
 from typing import TYPE_CHECKING, cast
 
 from anabranch.futures.runner import (
@@ -16,12 +17,13 @@ from anabranch.futures.runner import (
     set_blocking_section,
 )
 from anabranch.runners.ray._attempts import AttemptLog
+from anabranch.runners.ray._batch_work import BatchWork
 from anabranch.runners.ray._errand import Errand
 from anabranch.runners.ray._home import Home, PackedHome
 from anabranch.runners.ray._interrupts import Interrupts
 from anabranch.runners.ray._native import pickle as dumps
 from anabranch.runners.ray._nested import runner_here
-from anabranch.runners.ray._parcel import Outcome, Parcel
+from anabranch.runners.ray._parcel import BatchParcel, Outcome, Parcel
 from anabranch.runners.ray._place import Yielding, call_beside
 
 if TYPE_CHECKING:
@@ -41,20 +43,44 @@ def run_parcel(
     Raises:
         RunError: The run ended in any other way than well.
     """
-    if isinstance(parcel, bytes):
-        parcel = cast("tuple[Shipment, int, PackedHome]", pickle.loads(parcel))
-    shipment, slots, home = parcel
+    found = cast("Parcel | BatchParcel", pickle.loads(parcel) if type(parcel) is bytes else parcel)
+    if isinstance(found, BatchParcel):
+        return BatchWork(found).execute(partial(_run, function))
+    shipment, slots, home = cast("tuple[Shipment, int, PackedHome]", found)
+    value, outcome = _run(function, shipment, home, values[:slots])
+    return value, pickle.dumps(outcome)
+
+
+def _run(
+    function: AnyFunction[object],
+    shipment: Shipment,
+    home: PackedHome,
+    values: Sequence[object] = (),
+    goes_on: Callable[[], int] | None = None,
+) -> tuple[object, Outcome]:
     log = AttemptLog(shipment)
+    seconds = 0.0
+
+    @wraps(function)
+    def timed(*args: object, **kwargs: object) -> object:
+        nonlocal seconds
+        start = time.perf_counter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            seconds = time.perf_counter() - start
+
     interrupts = Interrupts(log.give_up)
-    errand = Errand(Home.unpacked(home), shipment.task_run, log, interrupts)
+    errand = Errand(Home.unpacked(home), shipment.task_run, log, interrupts, goes_on)
     try:
         with interrupts.possible():
-            value = _make_attempts(function, shipment, values[:slots], errand, interrupts, log)
+            value = _make_attempts(
+                function if shipment.is_async else timed, shipment, values, errand, interrupts, log
+            )
     except RunError as error:
         failure = error.with_history((log.history, errand.finish()))
     else:
-        outcome: Outcome = (log.history, pickled_if_small(value), errand.finish())
-        return value, pickle.dumps(outcome)
+        return value, (log.history, pickled_if_small(value), errand.finish(), seconds)
     # Raised out here, it has no context: Ray would pickle that too.
     raise failure
 
