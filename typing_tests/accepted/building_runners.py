@@ -71,6 +71,7 @@ from anabranch.futures.runner import (
     RunError,
     RunnerHost,
     RunScope,
+    RunStop,
     Scan,
     ScopeOwner,
     SerialThread,
@@ -620,3 +621,18 @@ def elsewhere(owner: ScopeOwner, run: TaskRun, state: State[object]) -> None:
         take(report)
     bring_over([state])
     reporter.finish()
+
+
+async def stopping(
+    function: AnyFunction[AnyCoroutine[object]], scope: RunScope, runner: TaskRunner
+) -> None:
+    """What stops a run in a worker process is called, in any thread."""
+    stop = RunStop()
+    stop.reach(scope)
+    guarded = stop.guard(function)
+    assert_type(guarded, AnyFunction[AnyCoroutine[object]])
+    stop()
+    assert_type(stop.is_wanted, bool)
+    stop.rest(1.0)
+    await stop.rest_async(1.0)
+    assert_type(runner.undelivered(), Future[None] | None)

@@ -58,6 +58,7 @@ from anabranch.futures.runner import (
     RunError,
     RunnerHost,
     RunScope,
+    RunStop,
     Scan,
     ScopeOwner,
     SerialThread,
@@ -647,6 +648,12 @@ Reporter()
 ReportTaker(None)
 # mypy says: Argument 1 to "ReportTaker" has incompatible type "None"; expected "ScopeOwner"  [arg-type]
 # pyright says: Argument of type "None" cannot be assigned to parameter "owner" of type "ScopeOwner" in function "__init__"  [reportArgumentType]
+RunStop().rest("1 s")
+# mypy says: Argument 1 to "rest" of "RunStop" has incompatible type "str"; expected "float"  [arg-type]
+# pyright says: Argument of type "Literal['1 s']" cannot be assigned to parameter "seconds" of type "float" in function "rest"  [reportArgumentType]
+RunStop().guard(print)
+# mypy says: Argument 1 to "guard" of "RunStop" has incompatible type overloaded function; expected "Callable[..., Coroutine[Any, Any, object]]"  [arg-type]
+# pyright says: Argument of type "Overload[(*values: object, sep: str | None = " ", end: str | None = "\n", file: SupportsWrite[str] | None = None, flush: Literal[False] = False) -> None, (*values: object, sep: str | None = " ", end: str | None = "\n", file: _SupportsWriteAndFlush[str] | None = None, flush: bool) -> None]" cannot be assigned to parameter "function" of type "AnyFunction[AnyCoroutine[object]]" in function "guard"  [reportArgumentType]
 bring_over(Completed(1))
 # mypy says: Argument 1 to "bring_over" has incompatible type "Completed[int]"; expected "Iterable[Completed[object] | Failed[object] | TimedOut | Crashed | Cancelled | UpstreamFailed]"  [arg-type]
 # pyright says: Argument of type "Completed[int]" cannot be assigned to parameter "states" of type "Iterable[State[object]]" in function "bring_over"  [reportArgumentType]

@@ -13,10 +13,10 @@ import pytest
 from dask_tasks import increment
 
 from anabranch.futures import TaskRun
-from anabranch.futures.runner import LogLevels, Shipment, make_item
+from anabranch.futures.runner import LogLevels, RunStop, Shipment, make_item
 from anabranch.runners.dask._home import Home
 from anabranch.runners.dask._parcel import Packer, Parcel
-from anabranch.runners.dask._stopping import Stop, stop_runs
+from anabranch.runners.dask._stopping import stop_runs
 from anabranch.runners.dask._worker import _Progress, execute
 
 HOME = Home(f"anabranch-{'c' * 40}", "a" * 32, LogLevels(20, 30))
@@ -85,7 +85,7 @@ def test_a_failure_brings_no_value_along() -> None:
     parcel = Parcel("topic", "a" * 32, "increment-0", b"function", b"shipment", HOME)
     events = list[object]()
     worker = SimpleNamespace(log_event=lambda _, event: events.append(event))
-    progress = _Progress(cast("Any", worker), parcel, Stop())
+    progress = _Progress(cast("Any", worker), parcel, RunStop())
     progress.ended()
     assert events == []
     progress.ended(1)

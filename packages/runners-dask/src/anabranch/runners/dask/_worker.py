@@ -26,6 +26,7 @@ from anabranch.futures.runner import (
     AnyCoroutine,
     AnyFunction,
     RunError,
+    RunStop,
     Shipment,
     current_lease,
     describe,
@@ -42,7 +43,7 @@ from anabranch.runners.dask._native import import_dumps, import_sync
 from anabranch.runners.dask._nested import WorkerTaskRunner, runner_on
 from anabranch.runners.dask._quiet import mute_failed_runs
 from anabranch.runners.dask._seceding import Seceding, SecedingLease
-from anabranch.runners.dask._stopping import Stop, forget_stop, stop_of
+from anabranch.runners.dask._stopping import forget_stop, stop_of
 from anabranch.runners.dask._versions import difference_from_client
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def _make_attempts(
     values: tuple[object, ...],
     errand: Errand,
     progress: _Progress,
-    stop: Stop,
+    stop: RunStop,
 ) -> object:
     try:
         function = load_function(worker, parcel)
@@ -175,7 +176,7 @@ class _Progress:
     returned, each of which would have to be asked for otherwise.
     """
 
-    def __init__(self, worker: Worker, parcel: Parcel, stop: Stop) -> None:
+    def __init__(self, worker: Worker, parcel: Parcel, stop: RunStop) -> None:
         self._worker = worker
         self._parcel = parcel
         self._stop = stop
