@@ -139,6 +139,7 @@ def stage(instance: RayTaskRunner, notes: Path, monkeypatch: pytest.MonkeyPatch)
     """A stage on which only ends have others sent, however long they take."""
     del instance
     monkeypatch.setattr(_lines, "_PATIENCE", 1_000.0)
+    monkeypatch.setattr(_lines, "_MAX_SECONDS", 1_000.0)  # As many as may, on slow machines too.
     with RayTaskRunner() as runner:
         stage = Stage(runner, notes)
         try:

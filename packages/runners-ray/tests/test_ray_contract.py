@@ -19,6 +19,8 @@ def subject() -> Iterator[Subject]:
         yield subject
 
 
+# Ray starts a process for each run that waits for another, and there is a row with many of those.
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=str)
 def test_ray_runner_behaves(behaviour: Behaviour, subject: Subject) -> None:
     """The Ray runner shows every behaviour that it is not excused from."""
