@@ -130,7 +130,9 @@ class Stage:
         assert not self.line._outbox
 
     def run(self) -> None:
-        """Let go of the CPUs."""
+        """Have what waits sent, together if it may be, and let go of the CPUs."""
+        if 0 < len(self.line._outbox) <= _lines._MAX_RUNS:
+            self.send()
         self.gate.open()
 
 
