@@ -57,6 +57,9 @@ def do(what: str, notes: str = "", port: int = 0) -> str:
             Ticket(port).wait()
         case "exit":
             os._exit(1)
+        case "die":
+            Ticket(port).wait()
+            os._exit(1)
         case "large":
             return "x" * 1_000
         case "lock":
@@ -384,6 +387,21 @@ def test_a_lost_worker_takes_along_the_run_that_it_was_at(stage: Stage) -> None:
     assert len({futures[index].result() for index in (0, 3, 4)}) == 3
     assert set(noted(stage.notes).values()) == {1}
     assert stage.line._is_closed
+    assert not journals()
+
+
+@pytest.mark.parametrize("cancelled", [0, 2])
+def test_a_cancellation_does_not_hide_that_a_batch_had_begun(stage: Stage, cancelled: int) -> None:
+    """Whatever Ray says when its worker is lost then: none is executed twice, and values stay."""
+    with Gate() as gate:
+        futures = stage.submit("do 1", "die 2", "do 3", port=gate.ticket.port)
+        stage.run()
+        gate.await_arrival()
+        futures[cancelled].cancel()
+        gate.open()
+        assert states(futures)[:5] == "Co Cr"
+        assert futures[2].wait() is not None
+    assert set(noted(stage.notes).values()) == {1}
     assert not journals()
 
 

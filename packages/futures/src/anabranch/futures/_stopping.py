@@ -34,7 +34,7 @@ class RunStop:
     """
 
     def __init__(self) -> None:
-        self.is_wanted = False
+        self.is_wanted: bool = False
         self._wanted = threading.Event()
         self._target: tuple[EventLoop, anyio.CancelScope] | None = None
         self._scope: RunScope | None = None

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast, final
 
-from ray.exceptions import RayTaskError, TaskCancelledError
+from ray.exceptions import RayTaskError, TaskCancelledError, WorkerCrashedError
 
 from anabranch.futures import Crashed, RunCrashedError, State
 from anabranch.runners.ray import _native
@@ -45,6 +45,8 @@ class Batch:
         self._lock = threading.Lock()
         self._ref: Ref | None = None
         self._is_unwanted = False
+        # The run that it is at, if that goes on and is the last one.
+        self._alone: RayRun[object] | None = None
 
     def send(self, runs: Sequence[Waiting], exported: Exported) -> None:
         """Have Ray execute runs, which leave with this batch.
@@ -59,9 +61,11 @@ class Batch:
         value_ref, outcome_ref = self._connection.submit(exported, (parcel,))
         with self._lock:
             self._ref = outcome_ref
-            is_unwanted = self._is_unwanted
+            is_unwanted, alone = self._is_unwanted, self._alone
         if is_unwanted:
             self._connection.cancel(outcome_ref)
+        if alone is not None:
+            alone.goes_on_alone(outcome_ref)
         _native.on_completed(outcome_ref, partial(self._report, value_ref))
 
     # ------------------------------------------------------------------ stopping runs
@@ -83,8 +87,10 @@ class Batch:
         """
         self._line.reset()
         self._give_back(begun, at_once=True)
-        if self._ref is not None:
-            run.goes_on_alone(self._ref)
+        with self._lock:
+            self._alone, ref = run, self._ref
+        if ref is not None:
+            run.goes_on_alone(ref)
 
     # ------------------------------------------------------------------ the way back
 
@@ -100,16 +106,11 @@ class Batch:
             self._end_each(value_ref, cast("list[bytes]", pickle.loads(outcome)))
             return
         error = cast("BaseException", outcome)
-        cause = error.cause if isinstance(error, RayTaskError) else error
-        if isinstance(cause, TaskCancelledError) and self._is_unwanted:
-            self._give_back(0)
-            return
-        if not has_begun(own_state(error, self._runs[0].run.task_run)):
+        # Ray also says that it has cancelled what had begun, if that has lost its worker since.
+        if _is_cancelled(error) or has_begun(own_state(error, self._runs[0].run.task_run)):
+            self._connection.helper.call_soon(partial(self._find_journal, error))
+        else:
             self._lose(error, self._runs)
-            return
-        # For good: what took one worker along may do so again, with other runs beside it.
-        self._line.close()
-        self._connection.helper.call_soon(partial(self._find_journal, error))
 
     def _end_each(self, value_ref: Ref | None, entries: Sequence[bytes]) -> None:
         for each, entry in zip(self._runs, entries, strict=False):
@@ -135,9 +136,19 @@ class Batch:
             self._connection.completions.call_soon(end)
 
     def _end_after_loss(self, error: BaseException, entries: Sequence[bytes] | None) -> None:
+        if entries is None and _is_cancelled(error):  # It has not begun.
+            if self._is_unwanted:
+                self._give_back(0)
+            else:
+                self._lose(error, self._runs)
+            return
+        # For good: what took one worker along may do so again, with other runs beside it.
+        self._line.close()
         if entries is None:
             self._lose(error, self._runs, is_uncertain=len(self._runs) > 1)
             return
+        if _is_cancelled(error):
+            error = WorkerCrashedError()
         begun = self._runs[len(entries) : len(entries) + 1]
         rest = self._runs[len(entries) + 1 :]
         del self._runs[len(entries) :]
@@ -151,6 +162,11 @@ class Batch:
         for each in runs:
             run = each.run
             run.guard(partial(run.lost_in_batch, error, is_uncertain=is_uncertain))
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    return isinstance(cause, TaskCancelledError)
 
 
 def uncertain_crash(state: State[object], name: str) -> Crashed:

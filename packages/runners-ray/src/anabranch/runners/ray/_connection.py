@@ -95,9 +95,16 @@ class Connection(Link):
                 f"The Ray instance at {self._session[0]} that this process is connected to is "
                 f"gone ({error}). Call ray.shutdown() first, so that the runner connects anew"
             ) from error
-        self._door = ray.put(None)
-        self.cpus = self.ask(_native.cpus)
-        self.relay_name, self._relay = self.ask(start_relay)
+        try:
+            self._door = ray.put(None)
+            self.cpus = self.ask(_native.cpus)
+            self.relay_name, self._relay = self.ask(start_relay)
+        except BaseException:  # Nobody else would end what has been begun.
+            self._watch.close()
+            if self._owner is not None and self.find_loss() is None:
+                self._owner.call(_native.shut_down)
+                self._owner.close()
+            raise
         self.inbox.open(self._relay)
 
     def is_open(self) -> bool:
@@ -224,7 +231,7 @@ class Connection(Link):
         self._watch.close()
         self.inbox.close()
         patience = _PATIENCE if self.find_loss() is None else _PATIENCE_LOST
-        for thread in (self._stopper, self._questions, self.helper, self.completions):
+        for thread in (self._questions, self.helper, self.completions):
             if not thread.close(patience):
                 logger.warning("Abandoned a thread of the Ray runner that does not end")
         self._door = None

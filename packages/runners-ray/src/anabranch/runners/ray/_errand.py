@@ -28,7 +28,7 @@ from anabranch.runners.ray._home import Home
 from anabranch.runners.ray._native import on_completed
 from anabranch.runners.ray._native import pickle as dumps
 from anabranch.runners.ray._parcel import SILENCE, LastWords, Letter
-from anabranch.runners.ray._relay import find_relay
+from anabranch.runners.ray._relay import find_relay, is_gone
 
 if TYPE_CHECKING:
     from anabranch.futures import TaskRunner
@@ -90,6 +90,7 @@ class Errand:
         # Without a lock: the garbage collector may run code that logs, and comes here again.
         self._letters: Final[deque[Letter]] = deque()
         self._is_public = self._is_due = self._has_posted = self._is_over = False
+        self._is_listening = False
         self._told = 0
         # Held while it is decided whether the relay is told of the run.
         self._lock = threading.Lock()
@@ -181,17 +182,29 @@ class Errand:
     def _listen(self) -> None:
         if self._is_over:
             return
-        with suppress(Exception):  # The relay is gone: what it belongs to is, or is about to be.
-            on_completed(self.relay().wait_for.remote(self.run.id), self._note_signal)
+        try:
+            came = self.relay().wait_for.remote(self.run.id)
+        except Exception as error:  # It is gone: what it belongs to is, or is about to be.
+            self._note_signal(error)
+        else:
+            self._is_listening = True
+            on_completed(came, self._note_signal)
 
     def _note_signal(self, outcome: object) -> None:
         # In a thread of Ray's, where nothing may block.
         if self._is_over:
             return
         if isinstance(outcome, BaseException):
-            SYSTEM_CLOCK.call_later(_RETRY_PAUSE, lambda: _mouth.call_soon(self._listen))
+            SYSTEM_CLOCK.call_later(_RETRY_PAUSE, lambda: _mouth.call_soon(self._listen_again))
         else:
             _stopper.call_soon(self._stop)
+
+    def _listen_again(self) -> None:
+        """Listen to the relay that Ray has made anew; without one, nobody wants the run."""
+        if is_gone(self.home.relay):
+            _stopper.call_soon(self._stop)
+        else:
+            self._listen()
 
     def _stop(self) -> None:
         if not self._is_over:
@@ -236,9 +249,10 @@ class Errand:
         if self._reporter is not None:
             self._reporter.finish()
         if self._is_public:
-            with suppress(Exception):
-                self.relay().give.remote(self.run.id)
             _mouth.call(lambda: None)
+            if self._is_listening:
+                with suppress(Exception):
+                    self.relay().give.remote(self.run.id)
         letters = self._taken()
         if not letters:
             return (None, True) if self._has_posted else SILENCE

@@ -17,7 +17,7 @@ from anabranch.runners.ray._parcel import Execute, entry_of, travelling_entry
 _Key: TypeAlias = tuple[object, ...]
 
 #: How many functions are kept; one that comes again after that many others is shipped again.
-_KEPT: Final = 256
+KEPT: Final = 256
 
 
 @final
@@ -75,7 +75,7 @@ class ExportedFunctions:
                 self._exported.move_to_end(key)
             else:
                 self._exported[key] = make(), kept
-                if len(self._exported) > _KEPT:
+                if len(self._exported) > KEPT:
                     self._exported.popitem(last=False)
             return self._exported[key][0]
 

@@ -55,7 +55,9 @@ class Journal:
         """Note that another run begins, and how the one before it has ended, if there is one."""
         if self._file is not None:
             try:
-                os.write(self._file, pickle.dumps(entry))
+                noted = pickle.dumps(entry)
+                if os.write(self._file, noted) < len(noted):
+                    raise OSError("The disk is full")
             except OSError:  # Half a journal would say that runs have not begun which have.
                 self.__exit__()
                 self._file = None

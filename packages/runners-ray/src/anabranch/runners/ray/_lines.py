@@ -195,6 +195,8 @@ class Line:
         # In the clock's thread, where nothing may block.
         with self._lock:
             self._is_watched = False
+            if self._connection.has_ended():  # And so have the runs.
+                self._outbox.clear()
             # Twice as many each time, so that it is soon over, and most wait until more is known.
             count = max(self._limit, self._in_flight)
             self._watch()

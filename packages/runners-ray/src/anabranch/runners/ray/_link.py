@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import pickle
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, cast, final
+from typing import TYPE_CHECKING, Final, TypeVar, cast, final
 
 import ray
 from ray.exceptions import RayError
 
 from anabranch.futures import ResultUnavailableError
-from anabranch.futures.runner import SerialThread
+from anabranch.futures.runner import SYSTEM_CLOCK, SerialThread
 from anabranch.runners.ray import _native
 from anabranch.runners.ray._home import Home
 from anabranch.runners.ray._relay import find_relay
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from anabranch.runners.ray._native import Exported, Ref
     from anabranch.runners.ray._relay import RelayHandle
     from anabranch.runners.ray._run import RayRun
+
+T = TypeVar("T")
 
 #: How long a cancelled run has to end, with its worker process if need be, before Ray is to kill
 #: that, in seconds. More than the worker gives it.
@@ -45,7 +46,6 @@ class Link:
         self.is_local: bool = False
         self.completions: Final = SerialThread("anabranch-ray")
         self.helper: Final = SerialThread("anabranch-ray-helper")
-        self._stopper: Final = SerialThread("anabranch-ray-stopper")
         self.cpus = 0
         self._is_client = False
         self._is_closed = False
@@ -62,6 +62,18 @@ class Link:
         To be asked before Ray is asked anything that it might never answer.
         """
         return None
+
+    def has_ended(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._door is None
+
+    def ask(self, function: Callable[[], T]) -> T:
+        """Call a function that asks Ray for something, and return or raise what it does.
+
+        Raises:
+            InstanceLostError: There will be no answer.
+        """
+        return function()
 
     def while_open(self, function: Callable[[], object]) -> None:
         """Call a function that asks Ray for something, unless nobody is there to answer."""
@@ -151,8 +163,7 @@ class Link:
         # such as in the midst of an import, so it listens to the relay instead.
         self.cancel(ref)
         self.helper.call_soon(partial(self._tell, run_id, home))
-        deadline = time.monotonic() + _LAST_RESORT
-        self._stopper.call_soon(partial(self._kill, ref, ended, deadline))
+        SYSTEM_CLOCK.call_later(_LAST_RESORT, partial(self._kill_later, ref, ended))
 
     def cancel(self, ref: Ref) -> None:
         """Have what has not begun taken out of Ray's queue."""
@@ -163,9 +174,9 @@ class Link:
             with suppress(Exception):  # Without a relay there is the last resort.
                 self.relay_of(home).give.remote(run_id)
 
-    def _kill(self, ref: Ref, ended: threading.Event, deadline: float) -> None:
-        if not ended.wait(max(deadline - time.monotonic(), 0)):
-            self._cancel(ref, force=True)
+    def _kill_later(self, ref: Ref, ended: threading.Event) -> None:
+        if not ended.is_set() and self._door is not None:
+            self.helper.call_soon(partial(self._cancel, ref, force=True))
 
     def _cancel(self, ref: Ref, *, force: bool) -> None:
         def cancel(_: object) -> None:

@@ -125,6 +125,17 @@ def find_relay(name: str) -> RelayHandle:
     return cast("AnyFunction[RelayHandle]", ray.get_actor)(name, NAMESPACE)
 
 
+def is_gone(name: str) -> bool:
+    """Whether the actor of a process is gone for good, and that process with it; blocks."""
+    try:
+        cast("AnyFunction[RelayHandle]", ray.get_actor)(name, NAMESPACE)
+    except ValueError:
+        return True
+    except Exception:  # Nobody can tell just now.
+        return False
+    return False
+
+
 @final
 class Inbox:
     """Takes the letters from a relay, as long as it is open.

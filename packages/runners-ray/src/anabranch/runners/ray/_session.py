@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, final
-from weakref import WeakKeyDictionary
 
 import attrs
 
@@ -26,7 +26,7 @@ from anabranch.futures.runner import (
 )
 from anabranch.runners.ray import _native
 from anabranch.runners.ray._capacity import Capacity
-from anabranch.runners.ray._functions import ExportedFunctions
+from anabranch.runners.ray._functions import KEPT, ExportedFunctions
 from anabranch.runners.ray._lines import Line
 from anabranch.runners.ray._native import Exported, Ref
 from anabranch.runners.ray._options import NO_OPTIONS, Options, refusal, with_options
@@ -56,7 +56,7 @@ class Session:
         self._connection: Final = connection
         self._functions: Final = ExportedFunctions(execute)
         self._capacity: Final = Capacity()
-        self._lines: Final[WeakKeyDictionary[Exported, Line]] = WeakKeyDictionary()
+        self._lines: Final[OrderedDict[Exported, Line]] = OrderedDict()
 
     def submit(
         self, item: WorkItem[R], admit: Callable[[Future[object]], object], origin: Origin
@@ -93,8 +93,8 @@ class Session:
             self._functions.get(item.function, run.task_name, options)
         except Exception as error:
             raise refusal(run, error) from error
-        if self._connection.is_local:
-            self._capacity.warn_if_exceeded(run, options)
+        if self._connection.is_local and self._connection.is_open():
+            self._capacity.warn_if_exceeded(run, options, self._connection)
 
     def _bring(
         self, run: RayRun[R], item: WorkItem[R], launch: Callable[[RayRun[R], WorkItem[R]], None]
@@ -155,14 +155,14 @@ class Session:
         arguments = (*before, parcel, *values, *outcomes)
         try:
             value_ref, outcome_ref = self._connection.submit(exported, arguments)
-        except Exception as error:  # Pickling runs foreign code, which may raise anything at all.
-            if isinstance(error, InstanceLostError):
-                run.refused(error)
-                return
+        except BaseException as error:  # Pickling runs foreign code, which may raise anything.
             if run.line is not None:
                 run.line.ended()
-            cause = _why_refused(item, packed, options, error)
-            run.set_final(Failed(cause, message=describe(cause)))
+            if not isinstance(error, Exception):
+                raise
+            if not isinstance(error, InstanceLostError):
+                error = _why_refused(item, packed, options, error)
+            run.refused(error)
             return
         run.submitted(value_ref, outcome_ref, upstreams)
 
@@ -170,6 +170,8 @@ class Session:
         line = self._lines.get(exported)
         if line is None:
             line = self._lines.setdefault(exported, Line(exported, self._connection))
+            if len(self._lines) > KEPT:  # What waits in one has it.
+                self._lines.popitem(last=False)
         return line
 
     def _native_upstreams(
