@@ -81,8 +81,9 @@ def goes_well():
 
 def over():
     faulthandler.cancel_dump_traceback_later()
-    ours = [each.name for each in threading.enumerate() if "anabranch-ray" in each.name]
-    assert ours == [], ours
+    ours = {each.name for each in threading.enumerate() if "anabranch-ray" in each.name}
+    # What Ray was asked the moment that it was killed it never answers: that thread is given up.
+    assert ours <= {"anabranch-ray-asker"}, ours
     assert psutil.Process().children(recursive=True) == []
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -195,14 +195,18 @@ def length_of(value: dict[str, list[bytes]]) -> int:
 
 
 @pytest.mark.parametrize("function", [descend, descend_async])
-def test_whoever_waits_leaves_the_cpu_to_others(runner: RayTaskRunner, function: Any) -> None:  # noqa: ANN401
+def test_whoever_waits_leaves_the_cpu_to_others(
+    runner: RayTaskRunner, function: Callable[..., Any]
+) -> None:
     """On a single CPU a run waits for one that waits for another, four deep, each elsewhere."""
     processes = runner.submit(function, 4).result()
     assert len(processes) == len(set(processes)) == 5
 
 
 @pytest.mark.parametrize("function", [await_several, wait_for_any, have_waited_for_by_threads])
-def test_several_are_waited_for_at_a_time(runner: RayTaskRunner, function: Any) -> None:  # noqa: ANN401
+def test_several_are_waited_for_at_a_time(
+    runner: RayTaskRunner, function: Callable[..., Any]
+) -> None:
     """A run on a single CPU may wait for several at a time, in whatever way."""
     found = runner.submit(function, 5).result()
     assert (len(found) if isinstance(found, list) else found) == 5
@@ -225,7 +229,7 @@ def test_a_cancelled_run_takes_those_below_it_along(
     runner: RayTaskRunner,
     gate: Gate,
     tmp_path: Path,
-    function: Any,  # noqa: ANN401
+    function: Callable[..., Any],
 ) -> None:
     """A run that is cancelled while it waits for another is interrupted, and so is that one."""
     parent = runner.submit(function, gate.ticket, tmp_path / "ended by")
