@@ -215,11 +215,9 @@ def test_cancelled_by_hand(runner: TaskRunner, gate: Gate) -> None:
 
 @pytest.mark.anyio
 async def test_a_cancel_scope_reaches_async_runs(
-    runner: TaskRunner, gate: Gate, ended: Gate, monkeypatch: pytest.MonkeyPatch
+    runner: TaskRunner, gate: Gate, ended: Gate
 ) -> None:
     """Cancelling what surrounds a branch stops async runs in their processes, and pending ones."""
-    # On a busy machine, the clean-up takes its time.
-    monkeypatch.setattr("anabranch.runners.ray._connection._GRACE", 10.0)
 
     @flow(task_runner=runner)
     async def body() -> list[str]:
