@@ -20,7 +20,7 @@ from anabranch.runners.ray._link import Link
 from anabranch.runners.ray._origin import FlowOrigin
 from anabranch.runners.ray._output import wait_for_output
 from anabranch.runners.ray._questions import InstanceLostError, Questions
-from anabranch.runners.ray._relay import Inbox, end_relay, start_relay
+from anabranch.runners.ray._relay import Inbox, KeptRelay, end_relay, start_relay
 from anabranch.runners.ray._startup import AUTO, LOCAL, Target
 from anabranch.runners.ray._watch import Server, Watch
 
@@ -98,7 +98,8 @@ class Connection(Link):
         try:
             self._door = ray.put(None)
             self.cpus = self.ask(_native.cpus)
-            self.relay_name, self._relay = self.ask(start_relay)
+            kept = KeptRelay.take(self._session) if self._owner is None else None
+            self.relay_name, self._relay = kept or self.ask(start_relay)
         except BaseException:  # Nobody else would end what has been begun.
             self._watch.close()
             if self._owner is not None and self.find_loss() is None:
@@ -235,7 +236,9 @@ class Connection(Link):
             if not thread.close(patience):
                 logger.warning("Abandoned a thread of the Ray runner that does not end")
         self._door = None
-        if self.is_open():
+        if self._owner is None and self.is_open():
+            KeptRelay.keep(self._session, self.relay_name, self._relay, self._is_connected)
+        elif self.is_open():
             end_relay(self._relay)
         if self._owner is None:
             return

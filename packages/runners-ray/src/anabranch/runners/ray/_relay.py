@@ -16,11 +16,11 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
-from typing import Final, Protocol, cast, final
+from typing import ClassVar, Final, Protocol, cast, final
 
 import ray
 
-from anabranch.futures.runner import SYSTEM_CLOCK, AnyFunction, SerialThread
+from anabranch.futures.runner import SYSTEM_CLOCK, AnyFunction, CancelTimer, SerialThread
 from anabranch.runners.ray._native import Ref, on_completed
 
 _logger = logging.getLogger("anabranch.task_runner.ray")
@@ -33,6 +33,9 @@ _MEMORY: Final = 10_000
 #: How many calls may wait in an actor at a time; as many as there are runs that wait or may stop.
 _CALLS: Final = 100_000
 
+#: How long an actor is kept that nobody uses, in seconds.
+_KEPT_FOR: Final = 30.0
+
 #: How long after the actor was lost it is called again, in seconds. Ray makes it anew.
 _PAUSE: Final = 0.2
 
@@ -43,6 +46,7 @@ class Relay:
     def __init__(self) -> None:
         self._letters: deque[bytes] = deque()
         self._have_come = asyncio.Event()
+        self._reader = ""
         self._signals: OrderedDict[str, asyncio.Event] = OrderedDict()
         self._awaited: set[str] = set()
 
@@ -51,10 +55,20 @@ class Relay:
         self._letters.append(letters)
         self._have_come.set()
 
-    async def take(self) -> list[bytes]:
-        """Return all letters that have come since, in their order, when there are any."""
-        await self._have_come.wait()
-        self._have_come.clear()
+    async def take(self, reader: str) -> list[bytes]:
+        """Return all letters that have come since, in their order, when there are any.
+
+        Args:
+            reader: Who takes them; none are left for those before.
+        """
+        if reader != self._reader:
+            self._reader = reader
+            self._have_come.set()
+        while reader == self._reader and not self._letters:
+            self._have_come.clear()
+            await self._have_come.wait()
+        if reader != self._reader:
+            return []
         taken = list(self._letters)
         self._letters.clear()
         return taken
@@ -109,6 +123,53 @@ def start_relay() -> tuple[str, RelayHandle]:
     return name, actor.options(name=name, namespace=NAMESPACE).remote()
 
 
+@final
+class KeptRelay:
+    """The relay of a connection that the user has made, for the next flow that uses it.
+
+    Each costs a worker process. It ends a while after the last flow, and with the connection.
+    """
+
+    _lock: ClassVar = threading.Lock()
+    _kept: ClassVar[tuple[object, str, RelayHandle] | None] = None
+    _call_off: ClassVar[CancelTimer | None] = None
+
+    @classmethod
+    def take(cls, session: object) -> tuple[str, RelayHandle] | None:
+        """Return the name and the actor of what was kept of a session, if anything was."""
+        with cls._lock:
+            kept, cls._kept = cls._kept, None
+            if cls._call_off is not None:
+                cls._call_off()
+        return kept[1:] if kept is not None and kept[0] == session else None
+
+    @classmethod
+    def keep(
+        cls, session: object, name: str, relay: RelayHandle, is_open: Callable[[], bool]
+    ) -> None:
+        """Keep a relay for a while.
+
+        Args:
+            session: What it belongs to.
+            name: Its name.
+            relay: The actor.
+            is_open: Whether Ray can still be asked.
+        """
+
+        def end() -> None:
+            with cls._lock:
+                kept = cls._kept
+                if kept is None or kept[1] != name:
+                    return
+                cls._kept = None
+            if is_open():
+                end_relay(relay)
+
+        with cls._lock:
+            cls._kept = session, name, relay
+            cls._call_off = SYSTEM_CLOCK.call_later(_KEPT_FOR, end)
+
+
 def end_relay(relay: RelayHandle) -> None:
     """Have Ray end an actor that this process has started."""
     with suppress(Exception):  # It is gone already, or Ray is.
@@ -151,6 +212,7 @@ class Inbox:
         self._thread: Final = thread
         self._read: Final = read
         self._is_open = True
+        self._name: Final = uuid.uuid4().hex
         self._lock = threading.Lock()
         self._fences: Final[dict[str, Callable[[], object]]] = {}
 
@@ -188,7 +250,7 @@ class Inbox:
 
     def _take(self) -> None:
         if self._is_open:
-            on_completed(self._relay.take.remote(), self._note_taken)
+            on_completed(self._relay.take.remote(self._name), self._note_taken)
 
     def _note_taken(self, taken: object) -> None:
         # In a thread of Ray's, where nothing may block.
