@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 #: How long a cancelled run has to end, with its worker process if need be, before Ray is to kill
 #: that, in seconds. More than the worker gives it.
-_LAST_RESORT: Final = 2.0
+_LAST_RESORT: Final = 10.0
 
 
 class Link:
