@@ -14,7 +14,7 @@ from anabranch.futures import Completed
 from anabranch.runners.ray._interrupts import Interrupts, Interruption
 
 gave_up = []
-interrupts = Interrupts(lambda: gave_up.append("gave up"))
+interrupts = Interrupts("add", lambda: gave_up.append("gave up"))
 
 def attempt(function, *args):
     # As the engine calls functions: whatever they raise is a state.
@@ -131,14 +131,14 @@ print(gave_up)
 
 
 def test_a_process_that_does_not_let_itself_be_interrupted_ends() -> None:
-    """The process of an attempt that goes on after its time ends itself, and has said so before."""
+    """The process of an attempt that goes on after its time ends itself, and says why before."""
     done = subprocess.run(
         [
             sys.executable,
             "-c",
             _BEFORE
             + """
-interrupts = Interrupts(lambda: print("gave up", flush=True))
+interrupts = Interrupts("add", lambda: print("gave up", flush=True))
 
 def go_on():
     while True:
@@ -157,6 +157,7 @@ with interrupts.possible():
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "gave up\n")
+    assert done.stderr == "Run 'add' goes on 0.5 s after its time limit: its worker is ended\n"
 
 
 @pytest.mark.parametrize("is_limited", [False, True])
@@ -164,7 +165,7 @@ def test_other_threads_are_not_interrupted(is_limited: bool) -> None:
     """In any thread but the main one, a function is given up when its time is over, or goes on."""
     printed = run(f"""
 def work():
-    own = Interrupts(print)
+    own = Interrupts("add", print)
     with own.possible():
         if {is_limited}:
             released = threading.Event()
@@ -199,3 +200,47 @@ except KeyboardInterrupt:
     print("as ever")
 """)
     assert printed == ["undisturbed", "as ever"]
+
+
+def test_no_interrupt_of_ray_leaves_a_run_behind() -> None:
+    """Wherever Ray interrupts what surrounds a run, nothing listens for that run afterwards."""
+    printed = run("""
+import gc
+from anabranch.futures import TaskRun
+from anabranch.futures.runner import LogLevels, Shipment
+from anabranch.runners.ray import _errand
+from anabranch.runners.ray._home import Home
+from anabranch.runners.ray._parcel import parcel_of
+from anabranch.runners.ray._worker import run_parcel
+
+def find_nothing(name):
+    raise ValueError("there is no Ray here")
+
+_errand.find_relay = find_nothing
+_errand.is_gone = bool
+shipment = Shipment((1,), {}, True, TaskRun("1", "add-0", "add"), None, False, None)
+parcel = parcel_of(shipment, 0, Home("relay", None, LogLevels(50, 50)))
+
+def execute(interrupted_call):
+    calls = 0
+    def count(frame, event, arg):
+        nonlocal calls
+        if event == "call" and "runners/ray" in frame.f_code.co_filename:
+            calls += 1
+            if calls == interrupted_call:
+                signal.raise_signal(signal.SIGINT)
+    sys.setprofile(count)
+    try:
+        value, _ = run_parcel(lambda x: x + 1, parcel, ())
+    except KeyboardInterrupt:
+        value = None
+    finally:
+        sys.setprofile(None)
+    return value, calls
+
+_, number = execute(None)
+values = [execute(each)[0] for each in range(1, number + 1)]
+print(number > 10, set(values) == {2, None})
+print([each for each in gc.get_objects() if type(each) is _errand.Errand and not each._is_over])
+""")
+    assert printed == ["True True", "[]"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast, final
 
 import ray
@@ -25,9 +25,9 @@ from anabranch.futures.runner import (
     forwarded_logs,
 )
 from anabranch.runners.ray._home import Home
+from anabranch.runners.ray._letters import Outbox, letter_thread
 from anabranch.runners.ray._native import on_completed
 from anabranch.runners.ray._native import pickle as dumps
-from anabranch.runners.ray._parcel import SILENCE, LastWords, Letter
 from anabranch.runners.ray._relay import find_relay, is_gone
 
 if TYPE_CHECKING:
@@ -35,25 +35,16 @@ if TYPE_CHECKING:
     from anabranch.futures.runner import PackedRecord, Shipment
     from anabranch.runners.ray._attempts import AttemptLog
     from anabranch.runners.ray._interrupts import Interrupts
+    from anabranch.runners.ray._parcel import LastWords, Letter
     from anabranch.runners.ray._relay import RelayHandle
 
 #: How long a run goes on before anything is said about it while it does, in seconds. Most are over
 #: by then, and their ends tell all.
 _A_WHILE: Final = 0.02
 
-#: How long letters are collected after that, in seconds.
-_PAUSE: Final = 0.02
-
-#: How many bytes of letters may come along with the end of a run, which is handed down to what
-#: depends on it if it has failed.
-_MAX_SIZE: Final = 10_000
-
 #: How long the relay may take for a letter, and how long after it was lost it is called again.
 _PATIENCE: Final = 10.0
 _RETRY_PAUSE: Final = 0.5
-
-# All that runs here say through relays is said in one thread, one thing after the other.
-_mouth: Final = SerialThread("anabranch-ray-letters")
 
 
 @final
@@ -87,18 +78,15 @@ class Errand:
         self._log: Final = log
         self._interrupts: Final = interrupts
         self._goes_on: Final = goes_on
-        # Without a lock: the garbage collector may run code that logs, and comes here again.
-        self._letters: Final[deque[Letter]] = deque()
-        self._is_public = self._is_due = self._has_posted = self._is_over = False
-        self._is_listening = False
+        self._outbox: Final = Outbox(self._post)
+        self._is_public = self._is_listening = self._is_over = False
         self._told = 0
         # Held while it is decided whether the relay is told of the run.
         self._lock = threading.Lock()
         self._reporter: Reporter | None = None
         self._origin: ErrandOrigin | None = None
-        self._cancel_timer = SYSTEM_CLOCK.call_later(
-            _A_WHILE, lambda: _mouth.call_soon(self._go_public)
-        )
+        go_public = partial(letter_thread.call_soon, self._go_public)
+        self._cancel_timer = SYSTEM_CLOCK.call_later(_A_WHILE, go_public)
 
     # ------------------------------------------------------------------ the run
 
@@ -150,19 +138,16 @@ class Errand:
         Args:
             letter: Made of what can be imported everywhere.
         """
-        self._letters.append(letter)
-        if self._is_public and not self._is_due:
-            self._is_due = True
-            SYSTEM_CLOCK.call_later(_PAUSE, lambda: _mouth.call_soon(self._post))
+        self._outbox.add(letter)
 
     def note_posted(self) -> None:
         """Take note that letters which are to arrive before this run's end are on their way."""
-        self._has_posted = True
+        self._outbox.note_posted()
 
     def tell_moments(self) -> None:
         """Tell of an attempt, now that there is more than one."""
-        _mouth.call_soon(self._go_public)
-        _mouth.call_soon(self._tell_moments)
+        letter_thread.call_soon(self._go_public)
+        letter_thread.call_soon(self._tell_moments)
 
     def _say_record(self, record: PackedRecord) -> None:
         self.say(("log", dict(record)))
@@ -173,9 +158,10 @@ class Errand:
             if self._is_public or self._is_over:
                 return
             self._is_public = True
+            self._outbox.open()
         if self._goes_on is not None:
-            self._letters.append(("goes on", self._goes_on()))
-            self._post()
+            self._outbox.add(("goes on", self._goes_on()))
+            self._outbox.post()
         self._listen()
         self._tell_moments()
 
@@ -195,7 +181,8 @@ class Errand:
         if self._is_over:
             return
         if isinstance(outcome, BaseException):
-            SYSTEM_CLOCK.call_later(_RETRY_PAUSE, lambda: _mouth.call_soon(self._listen_again))
+            listen = partial(letter_thread.call_soon, self._listen_again)
+            SYSTEM_CLOCK.call_later(_RETRY_PAUSE, listen)
         else:
             _stopper.call_soon(self._stop)
 
@@ -212,56 +199,36 @@ class Errand:
             self._interrupts.stop()
 
     def _tell_moments(self) -> None:
+        if not self._is_public:
+            return
         # Of a run below another that is the business of the process that has submitted it, which
         # hears of it at the end.
-        if self.home.run_id is None and self._is_public:
+        if self.home.run_id is None:
             moments = self._log.history[self._told :]
             if moments:
-                self._letters.append(("moments", self._log.first_attempt, self._told, moments))
+                self._outbox.add(("moments", self._log.first_attempt, self._told, moments))
                 self._told += len(moments)
-        self._post()
+        self._outbox.post()
 
-    def _taken(self) -> list[Letter]:
-        self._is_due = False
-        letters: list[Letter] = []
-        with suppress(IndexError):
-            while True:
-                letters.append(self._letters.popleft())
-        return letters
-
-    def _post(self) -> None:
-        letters = self._taken()
-        if letters:
-            if any(letter[0] != "moments" for letter in letters):
-                self._has_posted = True
-            self._post_for_certain(pickle.dumps((self.home.run_id or self.run.id, letters)))
-
-    def _post_for_certain(self, posted: bytes) -> None:
+    def _post(self, letters: Sequence[Letter]) -> None:
+        posted = pickle.dumps((self.home.run_id or self.run.id, letters))
         with suppress(Exception):  # It is lost with the relay.
             get = cast("AnyFunction[object]", ray.get)
             get(self.relay().post.remote(posted), timeout=_PATIENCE)
 
     def finish(self) -> LastWords:
         """Take note that the run is about to end, and return what is left to say."""
+        self._interrupts.end()
         self._cancel_timer()
         with self._lock:
             self._is_over = True
         if self._reporter is not None:
             self._reporter.finish()
-        if self._is_public:
-            _mouth.call(lambda: None)
-            if self._is_listening:
-                with suppress(Exception):
-                    self.relay().give.remote(self.run.id)
-        letters = self._taken()
-        if not letters:
-            return (None, True) if self._has_posted else SILENCE
-        pickled = pickle.dumps(letters)
-        if len(pickled) <= _MAX_SIZE:
-            return pickled, self._has_posted
-        self._letters.extend(letters)
-        _mouth.call(self._post)
-        return None, True
+        words = self._outbox.close()
+        if self._is_listening:
+            with suppress(Exception):
+                self.relay().give.remote(self.run.id)
+        return words
 
 
 @final

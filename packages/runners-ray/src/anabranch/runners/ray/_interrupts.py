@@ -48,14 +48,16 @@ class Interrupts:
     not come, functions cannot be interrupted.
 
     Args:
+        run_name: The run.
         give_up: Called just before the process ends because a time limit is over.
 
     Attributes:
         wake: Ends the wait of the main thread for another run, if it waits.
     """
 
-    def __init__(self, give_up: Callable[[], object]) -> None:
+    def __init__(self, run_name: str, give_up: Callable[[], object]) -> None:
         self.wake: Callable[[], object] | None = None
+        self._run_name: Final = run_name
         self._give_up: Final = give_up
         self._thread: Final = threading.current_thread()
         self._is_possible = _HAS_SIGNALS and self._thread is threading.main_thread()
@@ -78,11 +80,12 @@ class Interrupts:
         try:
             yield
         finally:
-            self._end()
+            self.end()
             if self._is_possible:
                 _current = None
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Have nothing of the run interrupted any more, nor the process ended."""
         with self._lock:
             self._is_over = True
             self._call_off()
@@ -188,7 +191,10 @@ class Interrupts:
         with self._lock:
             if self._is_over or not (self._is_stopped or self._is_out_of_time):
                 return
+            why = "its time limit" if self._is_out_of_time else "its cancellation"
+            words = f"Run {self._run_name!r} goes on {_GRACE} s after {why}: its worker is ended\n"
             try:
+                os.write(_STDERR, words.encode())
                 if self._is_out_of_time:
                     self._give_up()
             finally:

@@ -70,19 +70,24 @@ def _run(
         finally:
             seconds = time.perf_counter() - start
 
-    interrupts = Interrupts(log.give_up)
-    errand = Errand(Home.unpacked(home), shipment.task_run, log, interrupts, goes_on)
-    try:
-        with interrupts.possible():
+    interrupts = Interrupts(shipment.task_run.name, log.give_up)
+    failure: RunError | None = None
+    # Around all of it: an errand that Ray interrupted before its end would go on listening, and end
+    # this process when its run is to stop.
+    with interrupts.possible():
+        errand = Errand(Home.unpacked(home), shipment.task_run, log, interrupts, goes_on)
+        try:
             value = _make_attempts(
                 function if shipment.is_async else timed, shipment, values, errand, interrupts, log
             )
-    except RunError as error:
-        failure = error.with_history((log.history, errand.finish()))
-    else:
-        return value, (log.history, pickled_if_small(value), errand.finish(), seconds)
+        except RunError as error:
+            failure = error.with_traceback(None)  # With its frames it would be a cycle.
+        finally:
+            words = errand.finish()
+    if failure is None:
+        return value, (log.history, pickled_if_small(value), words, seconds)
     # Raised out here, it has no context: Ray would pickle that too.
-    raise failure
+    raise failure.with_history((log.history, words))
 
 
 def _make_attempts(

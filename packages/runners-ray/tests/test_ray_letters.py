@@ -1,0 +1,95 @@
+"""What a run says gets home, in its order and before its end."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Sequence
+
+from anabranch.runners.ray._letters import Outbox, letter_thread
+from anabranch.runners.ray._parcel import SILENCE, LastWords, Letter
+
+
+class Home:
+    """Where letters are posted to."""
+
+    def __init__(self) -> None:
+        self.come: list[Letter] = []
+
+    def post(self, letters: Sequence[Letter]) -> None:
+        self.come.extend(letters)
+
+    def hear(self, words: LastWords) -> None:
+        """Take what comes with the end of the run."""
+        pickled, _ = words
+        if pickled is not None:
+            self.come.extend(pickle.loads(pickled))
+
+
+def test_what_is_over_soon_says_all_at_its_end() -> None:
+    """Of an outbox that was never open nothing is posted; who says nothing costs nothing."""
+    home = Home()
+    outbox = Outbox(home.post)
+    assert outbox.close() == SILENCE
+    outbox.add(("log", 1))
+    pickled, others = outbox.close()
+    assert (home.come, others) == ([], False)
+    assert pickle.loads(pickled or b"") == [("log", 1)]
+
+
+def test_what_is_posted_is_waited_for() -> None:
+    """The end tells that letters are on their way, be they of the run or of one below it."""
+    home = Home()
+    outbox = Outbox(home.post)
+    outbox.open()
+    outbox.add(("moments", 1))
+    letter_thread.call(outbox.post)
+    assert outbox.close() == SILENCE
+    outbox.add(("log", 1))
+    letter_thread.call(outbox.post)
+    assert outbox.close() == (None, True)
+    below = Outbox(home.post)
+    below.note_posted()
+    assert below.close() == (None, True)
+
+
+def test_much_to_say_does_not_burden_the_end() -> None:
+    """Letters that are large are posted at the end, also if the outbox was never open."""
+    home = Home()
+    outbox = Outbox(home.post)
+    outbox.add(("log", "x" * 20_000))
+    assert outbox.close() == (None, True)
+    assert home.come == [("log", "x" * 20_000)]
+
+
+def test_the_end_comes_after_all_letters() -> None:
+    """Letters that were about to be posted when the run ended come with its end, not after it."""
+    home = Home()
+    arrives, is_over = threading.Event(), threading.Event()
+    ways = iter([arrives, is_over])
+
+    def post(letters: Sequence[Letter]) -> None:
+        next(ways).wait()
+        home.post(letters)
+
+    def be_late() -> None:
+        while not letter_thread._queue.qsize():  # Until the end waits for the first letter.
+            pass
+        letter_thread.call_soon(outbox.post)
+        arrives.set()
+
+    outbox = Outbox(post)
+    outbox.open()
+    outbox.add(("log", 1))
+    letter_thread.call_soon(outbox.post)
+    while letter_thread._queue.qsize():
+        pass
+    outbox.add(("log", 2))
+    late = threading.Thread(target=be_late)
+    late.start()
+    try:
+        home.hear(outbox.close())
+        assert home.come == [("log", 1), ("log", 2)]
+    finally:
+        is_over.set()
+        late.join()
