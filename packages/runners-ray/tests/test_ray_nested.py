@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,15 @@ def item_of(function: Any, *args: object, **policies: Any) -> WorkItem[Any]:  # 
 def process() -> int:
     """Return which process this is."""
     return os.getpid()
+
+
+def is_there(number: int) -> bool:
+    """Whether a process has not ended."""
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def wait_at(ticket: Ticket) -> int:
@@ -201,6 +211,15 @@ def test_whoever_waits_leaves_the_cpu_to_others(
     """On a single CPU a run waits for one that waits for another, four deep, each elsewhere."""
     processes = runner.submit(function, 4).result()
     assert len(processes) == len(set(processes)) == 5
+
+
+def test_processes_that_waited_end_when_they_are_idle(runner: RayTaskRunner) -> None:
+    """Of the processes that it took while runs waited, Ray keeps no more than it has CPUs for."""
+    own = runner.dispatch(item_of(descend, 3)).result()
+    assert len(own) == 4
+    while sum(map(is_there, own)) > 1:
+        time.sleep(0.05)  # Ray looks every so often.
+
 
 
 @pytest.mark.parametrize("function", [await_several, wait_for_any, have_waited_for_by_threads])

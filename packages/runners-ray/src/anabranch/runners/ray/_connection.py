@@ -76,6 +76,7 @@ class Connection(Link):
         self._questions: Final = Questions()
         self._known: Final[WeakSet[Exported]] = WeakSet()
         self._is_closed = False
+        self._kept_door: Ref | None = None
         self.dashboard_url = ""
         if self._owner is not None and target is not None:
             self.dashboard_url = _start(target, self._owner)
@@ -96,7 +97,8 @@ class Connection(Link):
                 f"gone ({error}). Call ray.shutdown() first, so that the runner connects anew"
             ) from error
         try:
-            self._door = ray.put(None)
+            # Made now, because later nobody might answer.
+            self._kept_door = ray.put(None)
             self.cpus = self.ask(_native.cpus)
             kept = KeptRelay.take(self._session) if self._owner is None else None
             self.relay_name, self._relay = kept or self.ask(start_relay)
@@ -114,6 +116,13 @@ class Connection(Link):
 
     def _is_connected(self) -> bool:
         return ray.is_initialized() and self._session == _native.session_id()
+
+    def has_ended(self) -> bool:
+        """Whether the instance is lost, or is not used any more."""
+        return self._kept_door is None
+
+    def _door(self) -> Ref | None:
+        return self._kept_door
 
     def refuse(self, target: Target) -> None:
         """Refuse another address than the one that this process is connected to.
@@ -165,7 +174,7 @@ class Connection(Link):
 
     def _end_lost(self, server: Server) -> None:
         loss = self._describe_loss(server)
-        self._door = None
+        self._kept_door = None
         _logger.error("%s", loss)
         self._questions.give_up(loss)
         self.inbox.close()
@@ -235,7 +244,7 @@ class Connection(Link):
         for thread in (self._questions, self.helper, self.completions):
             if not thread.close(patience):
                 logger.warning("Abandoned a thread of the Ray runner that does not end")
-        self._door = None
+        self._kept_door = None
         if self._owner is None and self.is_open():
             KeptRelay.keep(self._session, self.relay_name, self._relay, self._is_connected)
         elif self.is_open():

@@ -1,4 +1,4 @@
-"""What runs need of the connection to Ray, be it the flow's or a worker's."""
+"""What runs need of the connection to Ray; this is what they have on workers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar, cast, final
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import ray
 from ray.exceptions import RayError
@@ -49,8 +49,6 @@ class Link:
         self.cpus = 0
         self._is_client = False
         self._is_closed = False
-        # What stops runs waits for it, and so comes into Ray's own thread.
-        self._door: Ref | None = None
 
     def is_open(self) -> bool:
         """Whether Ray can be asked."""
@@ -65,7 +63,7 @@ class Link:
 
     def has_ended(self) -> bool:
         """Whether nothing can be sent any more."""
-        return self._door is None
+        return False
 
     def ask(self, function: Callable[[], T]) -> T:
         """Call a function that asks Ray for something, and return or raise what it does.
@@ -143,7 +141,7 @@ class Link:
 
     def mark_as_read(self, ref: Ref) -> None:
         """Have Ray not complain that nobody has looked at the error behind a ref."""
-        if self._door is not None:  # It cannot be asked for that once it is lost.
+        if not self.has_ended():  # It cannot be asked for that once it is lost.
             _native.mark_as_read(ref)
 
     # ------------------------------------------------------------------ stopping runs
@@ -157,7 +155,7 @@ class Link:
             ref: Any ref of it.
             ended: Set when Ray has reported the end of the run.
         """
-        if self._door is None:  # What ran on a lost instance has ended, or is out of reach.
+        if self.has_ended():  # What ran on a lost instance has ended, or is out of reach.
             return
         # What has not begun ends by this. What has takes no notice: Ray interrupts it at any place,
         # such as in the midst of an import, so it listens to the relay instead.
@@ -175,7 +173,7 @@ class Link:
                 self.relay_of(home).give.remote(run_id)
 
     def _kill_later(self, ref: Ref, ended: threading.Event) -> None:
-        if not ended.is_set() and self._door is not None:
+        if not ended.is_set() and not self.has_ended():
             self.helper.call_soon(partial(self._cancel, ref, force=True))
 
     def _cancel(self, ref: Ref, *, force: bool) -> None:
@@ -184,7 +182,7 @@ class Link:
             with suppress(ValueError, TypeError, RayError):
                 ray.cancel(ref, force=force, recursive=False)
 
-        door = self._door
+        door = self._door()
         if door is None:
             return  # The connection is closed, and what ran on it has ended.
         if self._is_client:
@@ -195,11 +193,6 @@ class Link:
             # not pending").
             _native.on_completed(door, cancel)
 
-
-@final
-class WorkerLink(Link):
-    """What runs need that a worker has submitted; as long as its process lasts."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._door = ray.put(None)
+    def _door(self) -> Ref | None:
+        """Return something that is there: who waits for it comes into Ray's own thread."""
+        return ray.put(None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, final
 
 from anabranch.futures import ConcurrencyType, Future, TaskRun, TaskRunner, WorkItem
 from anabranch.runners.ray._errand import current_errand
-from anabranch.runners.ray._link import WorkerLink
+from anabranch.runners.ray._link import Link
 from anabranch.runners.ray._session import Session
 
 if TYPE_CHECKING:
@@ -64,5 +64,5 @@ class WorkerTaskRunner(TaskRunner):
         assert errand is not None, "scopes and errands are left together"
         session = self._session
         if session is None:
-            self._session = session = Session(WorkerLink(), self._execute)
+            self._session = session = Session(Link(), self._execute)
         return session.submit(item, self.admit, errand.origin)
