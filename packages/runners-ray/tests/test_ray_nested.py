@@ -221,7 +221,6 @@ def test_processes_that_waited_end_when_they_are_idle(runner: RayTaskRunner) -> 
         time.sleep(0.05)  # Ray looks every so often.
 
 
-
 @pytest.mark.parametrize("function", [await_several, wait_for_any, have_waited_for_by_threads])
 def test_several_are_waited_for_at_a_time(
     runner: RayTaskRunner, function: Callable[..., Any]

@@ -309,7 +309,7 @@ class Lease:
                 self._log_reuse(connection)
             Lease._current = self._connection = connection
             connection.users.add(self)
-        nodes = connection.ask(_native.living_nodes)
+        nodes = len(connection.ask(_native.living_nodes))
         self._logger.info("Using Ray cluster with %d node%s", nodes, "" if nodes == 1 else "s")
         if connection.dashboard_url:
             self._logger.info("The Ray UI is available at %s", connection.dashboard_url)

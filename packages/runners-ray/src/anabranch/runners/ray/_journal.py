@@ -9,17 +9,15 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import Final, Protocol, Self, cast, final
+from typing import Final, Self, cast, final
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from anabranch.futures.runner import AnyFunction
-from anabranch.runners.ray._native import Ref
+from anabranch.runners.ray._native import call_on, living_nodes
 
 #: How long the machines of the cluster have to look for a journal, in seconds.
 _PATIENCE: Final = 20.0
@@ -82,28 +80,12 @@ def take_journal(batch_id: str) -> list[bytes] | None:
     return [entry for entry in entries if entry is not None] if entries else None
 
 
-class _Remote(Protocol):
-    def __call__(self, **options: object) -> Callable[[AnyFunction[object]], _Exported]: ...
-
-
-class _Exported(Protocol):
-    def options(self, **options: object) -> _Exported: ...
-
-    def remote(self, *args: object) -> Ref: ...
-
-
 def find_journal(batch_id: str) -> list[bytes] | None:
     """`take_journal`, on whatever machine of the cluster it is; blocks."""
     found = take_journal(batch_id)
     if found is not None:
         return found
-    look = cast("_Remote", ray.remote)(num_cpus=0, max_retries=0)(take_journal)
-    refs = [
-        look.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)
-        ).remote(batch_id)
-        for node_id in _living_nodes()
-    ]
+    refs = [call_on(node, take_journal, batch_id) for node in living_nodes()]
     get = cast("AnyFunction[list[bytes] | None]", ray.get)
     for ref in refs:
         with suppress(Exception):  # That machine has gone meanwhile, or is stuck.
@@ -111,11 +93,6 @@ def find_journal(batch_id: str) -> list[bytes] | None:
             if found is not None:
                 return found
     return None
-
-
-def _living_nodes() -> Sequence[str]:
-    nodes = cast("Callable[[], list[dict[str, object]]]", ray.nodes)
-    return [str(node["NodeID"]) for node in nodes() if node.get("Alive")]
 
 
 def _path(batch_id: str) -> Path:

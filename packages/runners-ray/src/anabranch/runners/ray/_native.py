@@ -13,12 +13,13 @@ from typing import Final, Protocol, TypeAlias, cast
 import ray
 import ray.util.client
 from ray import cloudpickle
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from anabranch.futures.runner import AnyFunction
 from anabranch.runners.ray._parcel import Entry, Pickler
 
 #: The handle of something that lies, or will lie, in Ray.
 Ref: TypeAlias = "ray.ObjectRef[object]"
-
 
 #: What Ray calls the thread that shows the workers' output, and its part in that.
 _PRINTER: Final = "ray_print_logs"
@@ -40,6 +41,14 @@ class _Remote(Protocol):
     def __call__(
         self, *, num_returns: int, max_retries: int, name: str
     ) -> Callable[[Entry], Exported]: ...
+
+
+class _RemoteWith(Protocol):
+    def __call__(self, **options: object) -> Callable[[AnyFunction[object]], _Called]: ...
+
+
+class _Called(Protocol):
+    def remote(self, *args: object) -> Ref: ...
 
 
 class _Watchable(Protocol):
@@ -113,8 +122,7 @@ def is_client() -> bool:
 
 def cpus() -> int:
     """Return how many CPUs the instance has; at least one."""
-    resources = cast("Callable[[], Mapping[str, float]]", ray.cluster_resources)
-    return max(1, int(resources().get("CPU", 1)))
+    return max(1, int(cluster_resources().get("CPU", 1)))
 
 
 def session_id() -> tuple[str, str]:
@@ -123,9 +131,16 @@ def session_id() -> tuple[str, str]:
     return str(context.gcs_address), str(context.get_job_id())
 
 
-def living_nodes() -> int:
-    """Return the number of nodes of the cluster."""
-    return sum(bool(node.get("Alive")) for node in _nodes())
+def living_nodes() -> Sequence[str]:
+    """Return the ids of the nodes of the cluster."""
+    return [str(node["NodeID"]) for node in _nodes() if node.get("Alive")]
+
+
+def call_on(node_id: str, function: AnyFunction[object], *args: object) -> Ref:
+    """Have a function called on a node, whatever that is busy with."""
+    there = NodeAffinitySchedulingStrategy(node_id, soft=False)
+    remote = cast("_RemoteWith", ray.remote)
+    return remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(function).remote(*args)
 
 
 def own_node() -> tuple[str, int] | None:
