@@ -15,13 +15,18 @@ CLUSTERS = ("dask", "ray")
 
 
 @contextmanager
-def cluster(name: str) -> Iterator[TaskRunner]:
-    """Put up two workers, in processes of their own; gives a runner on them."""
+def cluster(name: str, *, dask_workers: int = 2) -> Iterator[TaskRunner]:
+    """Put up a cluster that executes two runs at a time; gives a runner on it.
+
+    Args:
+        name: Which kind.
+        dask_workers: How many processes those of Dask are; those of Ray are as many as it takes.
+    """
     if name == "ray":
         with RayTaskRunner(init_kwargs={"num_cpus": 2}):
             yield RayTaskRunner()
         return
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=":0"
+        n_workers=dask_workers, threads_per_worker=2 // dask_workers, dashboard_address=":0"
     ) as workers:
         yield DaskTaskRunner(workers.scheduler_address)

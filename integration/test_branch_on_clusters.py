@@ -18,8 +18,7 @@ from anabranch.flows import (
     task,
 )
 from anabranch.futures.testing import Gate, Ticket
-from anabranch.runners.dask import DaskTaskRunner
-from anabranch.runners.ray import RayTaskRunner
+from integration.clusters import CLUSTERS, cluster
 
 pytestmark = pytest.mark.slow
 
@@ -27,19 +26,11 @@ pytestmark = pytest.mark.slow
 PLACES = 2
 
 
-@pytest.fixture(params=["dask", "ray"], scope="module")
+@pytest.fixture(params=CLUSTERS, scope="module")
 def runner(request: pytest.FixtureRequest) -> Iterator[TaskRunner]:
     """A runner on a cluster with two places, started once for all tests."""
-    if request.param == "dask":
-        import distributed  # noqa: PLC0415 - only for this runner
-
-        with distributed.LocalCluster(
-            n_workers=1, threads_per_worker=PLACES, dashboard_address=":0"
-        ) as cluster:
-            yield DaskTaskRunner(address=cluster.scheduler_address)
-    else:
-        with RayTaskRunner(init_kwargs={"num_cpus": PLACES}):
-            yield RayTaskRunner(init_kwargs={"num_cpus": PLACES})
+    with cluster(request.param, dask_workers=1) as runner:
+        yield runner
 
 
 @task
