@@ -11,8 +11,9 @@ import attrs
 import ray
 from ray.experimental import internal_kv
 
-from anabranch.futures import Cancelled, Crashed, Retrying, RunCrashedError, Running, TaskRun
+from anabranch.futures import Cancelled, Retrying, Running, TaskRun
 from anabranch.futures.runner import AnyFunction, RunError, Shipment, describe
+from anabranch.runners.ray._outcome import crashed
 from anabranch.runners.ray._parcel import History
 
 if TYPE_CHECKING:
@@ -107,8 +108,7 @@ class AttemptLog:
             Record(self._attempt, self.history).save(self._run)
         except Exception as error:  # Ray's own store is out of reach, for whatever reason.
             message = f"Attempt {self._attempt} could not be recorded in Ray: {describe(error)}"
-            crash = RunCrashedError(f"Run {self._run.name!r} crashed: {message}")
-            raise RunError.of(self._run, Crashed(exception=crash, message=message)) from error
+            raise RunError.of(self._run, crashed(self._run, message)) from error
         errand.tell_moments()
 
     def give_up(self) -> None:

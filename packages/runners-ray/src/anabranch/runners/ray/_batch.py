@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final, cast, final
 
 from ray.exceptions import RayTaskError, TaskCancelledError, WorkerCrashedError
 
-from anabranch.futures import Crashed, RunCrashedError, State
+from anabranch.futures import Crashed, State, TaskRun
 from anabranch.runners.ray import _native
 from anabranch.runners.ray._journal import find_journal
-from anabranch.runners.ray._outcome import has_begun, own_state
+from anabranch.runners.ray._outcome import crashed, has_begun, own_state
 from anabranch.runners.ray._parcel import BatchParcel
 
 if TYPE_CHECKING:
@@ -169,12 +169,10 @@ def _is_cancelled(error: BaseException) -> bool:
     return isinstance(cause, TaskCancelledError)
 
 
-def uncertain_crash(state: State[object], name: str) -> Crashed:
+def uncertain_crash(run: TaskRun, state: State[object]) -> Crashed:
     """Return the state of a run that has shared a worker with others, and was lost with them."""
     message = (
         f"{state.message} (The run shared a task of Ray's with others, and what their worker had "
         "noted of them is lost as well: it may have ended, or not have begun)"
     )
-    crash = RunCrashedError(f"Run {name!r} crashed: {message}")
-    crash.__cause__ = state.exception if isinstance(state, Crashed) else None
-    return Crashed(exception=crash, message=message)
+    return crashed(run, message, state.exception if isinstance(state, Crashed) else None)

@@ -18,7 +18,6 @@ from anabranch.futures import (
     Crashed,
     Future,
     Retrying,
-    RunCrashedError,
     Running,
     State,
     WorkItem,
@@ -39,7 +38,7 @@ from anabranch.runners.ray._attempts import forget_record, take_record
 from anabranch.runners.ray._batch import uncertain_crash
 from anabranch.runners.ray._departure import NOT_STARTED, DepartingRun
 from anabranch.runners.ray._native import Ref
-from anabranch.runners.ray._outcome import find_run_error, has_begun, own_state
+from anabranch.runners.ray._outcome import crashed, find_run_error, has_begun, own_state
 from anabranch.runners.ray._parcel import SILENCE, History, LastWords, Letter, Outcome
 from anabranch.runners.ray._value import RayValue
 
@@ -191,7 +190,7 @@ class RayRun(DepartingRun[R_co]):
         """
         self._leave_batch()
         if is_uncertain and self._ended is None:
-            self.set_final(uncertain_crash(own_state(error, self.task_run), self.task_run.name))
+            self.set_final(uncertain_crash(self.task_run, own_state(error, self.task_run)))
         else:
             self._end_in_ray(None, error)
 
@@ -202,9 +201,7 @@ class RayRun(DepartingRun[R_co]):
         except BaseException as error:  # It comes of foreign code, and the run would never end.
             _logger.exception("Run %r could not be brought to its end", self.task_run.name)
             message = f"Its end in Ray could not be read: {describe(error)}"
-            crash = RunCrashedError(f"Run {self.task_run.name!r} crashed: {message}")
-            crash.__cause__ = error
-            self.set_final(Crashed(exception=crash, message=message))
+            self.set_final(crashed(self.task_run, message, error))
 
     # ------------------------------------------------------------------ the way back
 
@@ -401,8 +398,7 @@ class RayRun(DepartingRun[R_co]):
             return
         if not self.connection.is_open():  # Asked first, because Ray would start an instance.
             message = f"{waiting.message}; but the connection to Ray has ended"
-            crash = RunCrashedError(f"Run {self.task_run.name!r} crashed: {message}")
-            self.set_final(Crashed(exception=crash, message=message))
+            self.set_final(crashed(self.task_run, message))
             return
         launch(self._attempt)
 
