@@ -5,7 +5,6 @@
 # _session | _nested | _batch_work, _worker | _runner. Those from _native to _worker import Ray, and
 # _runner imports them when it starts: having Ray is needed to start a runner, not to name one.
 
-
 from __future__ import annotations
 
 from anabranch.futures.runner import publish
