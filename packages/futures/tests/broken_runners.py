@@ -44,6 +44,7 @@ from anabranch.futures.runner import (
     timed_out,
     when_ready,
 )
+from anabranch.futures.testing import Ticket
 
 R = TypeVar("R")
 
@@ -417,7 +418,7 @@ class NothingToSubmitTo(RightTaskRunner):
 
 
 class LeavesChildren(RightTaskRunner):
-    """Lets a run end before what it has submitted, which begins after that."""
+    """Lets a run end before what it has submitted to wait at a gate, which begins after that."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -429,7 +430,8 @@ class LeavesChildren(RightTaskRunner):
         try:
             if scope is not None and scope.context.task_run is not None:
                 parent = self.runs[scope.context.task_run.id]
-                item = attrs.evolve(item, upstreams=(*item.upstreams, parent))
+                if any(isinstance(each, Ticket) for each in item.args):
+                    item = attrs.evolve(item, upstreams=(*item.upstreams, parent))
             return super().dispatch(item)
         finally:
             current_scope.reset(token)

@@ -528,6 +528,30 @@ def test_runs_that_cannot_be_stopped_are_abandoned_in_a_hurry(
     ]
 
 
+def test_of_many_abandoned_runs_some_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    """The log has the names of the first twenty, and how many there were in all."""
+    runner = ManualTaskRunner()
+
+    async def main() -> None:
+        async with runner.start():
+            for _ in range(50):
+                submit_stubborn(runner)
+            raise KeyboardInterrupt
+
+    with (
+        caplog.at_level(logging.WARNING, logger=runner.logger.name),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        run_with_own_time(main)
+    assert runner.statistics().abandoned == 50
+    *named, total = caplog.messages
+    assert named == [
+        f"Abandoned run {run.task_run.name!r}, which could not be stopped"
+        for run in runner.runs[:20]
+    ]
+    assert total == "Abandoned 50 runs in all, which could not be stopped"
+
+
 def test_a_runner_left_by_an_ordinary_exception_is_in_no_hurry() -> None:
     """Left by an exception, the runner waits as long as its runs take."""
     runner = ManualTaskRunner()

@@ -67,7 +67,7 @@ def test_ray_prints_what_tasks_print_and_no_more(tmp_path: Path) -> None:
                 future.wait()
                 assert isinstance(runner.submit(same, lift(future)).wait(), UpstreamFailed)
                 assert isinstance(runner.submit(same, [lift(future)]).wait(), UpstreamFailed)
-            runner.submit(print, "hello from a task")
+            runner.submit(lambda: print("hello from a task"))
             runner.submit(lambda: print("and its errors", file=sys.stderr))
         """,
         tmp_path,
@@ -125,7 +125,7 @@ def test_ray_shows_nothing_else_than_what_was_printed(tmp_path: Path) -> None:
         import ray
 
         with RayTaskRunner(init_kwargs={"num_cpus": 1}) as runner:
-            runner.submit(print, "hello")
+            runner.submit(lambda: print("hello"))
         """,
         tmp_path,
         RAY_COLOR_PREFIX="0",
@@ -140,7 +140,7 @@ def test_ray_ends_well_where_its_output_cannot_be_followed(tmp_path: Path) -> No
     _, errors = run_script(
         """
         with RayTaskRunner(init_kwargs={"num_cpus": 1}) as runner:
-            runner.submit(print, "hello").wait()
+            runner.submit(same, 5).wait()
             from ray._private import ray_logging
             del ray_logging.global_worker_stdstream_dispatcher
         assert leftovers() == [], leftovers()

@@ -164,8 +164,10 @@ def test_ray_instance_elsewhere_that_is_lost(tmp_path: Path, name: str) -> None:
     run_script(
         _HEAD
         + f"""
+from anabranch.runners.ray import _connection
 from ray_scripts import head_node
 
+_connection._PATIENCE_ELSEWHERE = 1.0
 with head_node(serves_clients={"client" in name}) as head:
     with RayTaskRunner(head.client_address or head.address) as runner, Gate() as gate:
         runs = [runner.submit(wait_at, gate.ticket, number) for number in range(3)]

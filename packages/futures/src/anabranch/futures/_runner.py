@@ -57,6 +57,9 @@ class AroundSubmit(Protocol):
     ) -> Future[R]: ...
 
 
+#: How many runs that were given up are named in the log, each in a line of its own.
+_NAMED: Final = 20
+
 _ENDED: Final = "is not started any more: its with block has ended"
 
 
@@ -275,7 +278,7 @@ class TaskRunner(abc.ABC):
             self._join_or_abandon()
             raise
         finally:
-            self._unavailable = _ENDED
+            self._end()
 
     def _join_in_place(self) -> None:
         while self._unfinished:
@@ -311,7 +314,13 @@ class TaskRunner(abc.ABC):
             else:
                 await self._cancel_and_join(in_a_hurry=is_interruption(error))
         finally:
-            self._unavailable = _ENDED
+            self._end()
+
+    def _end(self) -> None:
+        self._unavailable = _ENDED
+        if self._abandoned > _NAMED:
+            count = self._abandoned
+            self.logger.warning("Abandoned %d runs in all, which could not be stopped", count)
 
     def release(self, run: Future[object]) -> None:
         """For futures: let go of a run that has ended."""
@@ -344,11 +353,14 @@ class TaskRunner(abc.ABC):
     def note_abandoned(self, run: TaskRun) -> None:
         """For runners and engines: count a run that was given up, and say so in the log.
 
-        That is one that is over for everybody but the thread that is at it.
+        That is one that is over for everybody but the thread that is at it. The first ones are
+        named; how many there were is told when the runner is left.
         """
         with self._lock:
             self._abandoned += 1
-        self.logger.warning("Abandoned run %r, which could not be stopped", run.name)
+            is_named = self._abandoned <= _NAMED
+        if is_named:
+            self.logger.warning("Abandoned run %r, which could not be stopped", run.name)
 
     # ------------------------------------------------------------------ taking work
 
