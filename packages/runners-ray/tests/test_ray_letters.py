@@ -6,6 +6,9 @@ import pickle
 import threading
 from collections.abc import Sequence
 
+import pytest
+
+from anabranch.runners.ray import _letters
 from anabranch.runners.ray._letters import Outbox, letter_thread
 from anabranch.runners.ray._parcel import SILENCE, LastWords, Letter
 
@@ -62,13 +65,15 @@ def test_much_to_say_does_not_burden_the_end() -> None:
     assert home.come == [("log", "x" * 20_000)]
 
 
-def test_the_end_comes_after_all_letters() -> None:
+def test_the_end_comes_after_all_letters(monkeypatch: pytest.MonkeyPatch) -> None:
     """Letters that were about to be posted when the run ended come with its end, not after it."""
+    monkeypatch.setattr(_letters, "_PAUSE", 60.0)  # This test says when they are posted.
     home = Home()
-    arrives, is_over = threading.Event(), threading.Event()
+    is_on_its_way, arrives, is_over = threading.Event(), threading.Event(), threading.Event()
     ways = iter([arrives, is_over])
 
     def post(letters: Sequence[Letter]) -> None:
+        is_on_its_way.set()
         next(ways).wait()
         home.post(letters)
 
@@ -82,8 +87,7 @@ def test_the_end_comes_after_all_letters() -> None:
     outbox.open()
     outbox.add(("log", 1))
     letter_thread.call_soon(outbox.post)
-    while letter_thread._queue.qsize():
-        pass
+    is_on_its_way.wait()
     outbox.add(("log", 2))
     late = threading.Thread(target=be_late)
     late.start()

@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 import ray
+from ray.exceptions import OutOfDiskError
 
 from anabranch.futures import (
     Cancellation,
@@ -79,6 +80,26 @@ def wait_at(ticket: Ticket) -> int:
     """Wait at a gate."""
     ticket.wait()
     return os.getpid()
+
+
+def cancel_beside_a_full_store(ticket: Ticket, other: Ticket) -> str:
+    """Cancel a run below while Ray stores nothing; return how it has ended."""
+
+    def refuse(_: object) -> None:
+        raise OutOfDiskError
+
+    def cancel() -> None:
+        other.wait()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ray, "put", refuse)
+            run.cancel()
+
+    run = submit(wait_at, ticket)
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    state = run.wait()
+    canceller.join()
+    return type(state).__name__
 
 
 def descend(depth: int) -> list[int]:
@@ -287,6 +308,17 @@ def test_a_run_below_may_lose_its_process(
 ) -> None:
     """The run that has submitted it goes on with what its retries have made of that."""
     assert runner.submit(have_die_once, tmp_path / "died", retries).result() == expected
+
+
+def test_a_full_store_does_not_keep_a_run_from_being_stopped(
+    runner: RayTaskRunner, gate: Gate
+) -> None:
+    """What cancelling puts into Ray may not fit there: the run hears of it all the same."""
+    with Gate() as other:
+        parent = runner.dispatch(item_of(cancel_beside_a_full_store, gate.ticket, other.ticket))
+        gate.await_arrival()
+        other.open()
+        assert parent.result() == "Cancelled"
 
 
 def test_runs_use_ray_itself(runner: RayTaskRunner) -> None:

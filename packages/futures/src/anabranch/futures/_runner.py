@@ -57,8 +57,8 @@ class AroundSubmit(Protocol):
     ) -> Future[R]: ...
 
 
-#: How many runs that were given up are named in the log, each in a line of its own.
-_NAMED: Final = 20
+#: How many runs that were given up are warned of, each by its name.
+_WARNED_OF: Final = 20
 
 _ENDED: Final = "is not started any more: its with block has ended"
 
@@ -318,7 +318,7 @@ class TaskRunner(abc.ABC):
 
     def _end(self) -> None:
         self._unavailable = _ENDED
-        if self._abandoned > _NAMED:
+        if self._abandoned > _WARNED_OF:
             count = self._abandoned
             self.logger.warning("Abandoned %d runs in all, which could not be stopped", count)
 
@@ -354,13 +354,13 @@ class TaskRunner(abc.ABC):
         """For runners and engines: count a run that was given up, and say so in the log.
 
         That is one that is over for everybody but the thread that is at it. The first ones are
-        named; how many there were is told when the runner is left.
+        warned of, the others told at level DEBUG; how many there were is said when the runner is
+        left.
         """
         with self._lock:
             self._abandoned += 1
-            is_named = self._abandoned <= _NAMED
-        if is_named:
-            self.logger.warning("Abandoned run %r, which could not be stopped", run.name)
+            level = logging.WARNING if self._abandoned <= _WARNED_OF else logging.DEBUG
+        self.logger.log(level, "Abandoned run %r, which could not be stopped", run.name)
 
     # ------------------------------------------------------------------ taking work
 

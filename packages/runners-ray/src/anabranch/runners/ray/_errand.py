@@ -160,8 +160,7 @@ class Errand:
             self._is_public = True
             self._outbox.open()
         if self._goes_on is not None:
-            self._outbox.add(("goes on", self._goes_on()))
-            self._outbox.post()
+            self._outbox.post(("goes on", self._goes_on()))
         self._listen()
         self._tell_moments()
 
@@ -203,12 +202,12 @@ class Errand:
             return
         # Of a run below another that is the business of the process that has submitted it, which
         # hears of it at the end.
-        if self.home.run_id is None:
-            moments = self._log.history[self._told :]
-            if moments:
-                self._outbox.add(("moments", self._log.first_attempt, self._told, moments))
-                self._told += len(moments)
-        self._outbox.post()
+        moments = self._log.history[self._told :] if self.home.run_id is None else ()
+        if moments:
+            self._outbox.post(("moments", self._log.first_attempt, self._told, moments))
+            self._told += len(moments)
+        else:
+            self._outbox.post()
 
     def _post(self, letters: Sequence[Letter]) -> None:
         posted = pickle.dumps((self.home.run_id or self.run.id, letters))

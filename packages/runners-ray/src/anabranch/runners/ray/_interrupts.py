@@ -194,9 +194,9 @@ class Interrupts:
             why = "its time limit" if self._is_out_of_time else "its cancellation"
             words = f"Run {self._run_name!r} goes on {_GRACE} s after {why}: its worker is ended\n"
             try:
-                os.write(_STDERR, words.encode())
                 if self._is_out_of_time:
                     self._give_up()
+                os.write(_STDERR, words.encode())
             finally:
                 os._exit(1)
 

@@ -55,9 +55,13 @@ class Outbox:
         """Post letters from now on; not after `close`."""
         self._is_open = True
 
-    def post(self) -> None:
-        """Send what has been collected; in the thread of letters, once the outbox is open."""
-        letters = self._taken()
+    def post(self, *letters_besides: Letter) -> None:
+        """Send what has been collected; in the thread of letters, once the outbox is open.
+
+        Args:
+            letters_besides: Are sent after that.
+        """
+        letters = [*self._taken(), *letters_besides]
         if letters:
             if any(letter[0] != "moments" for letter in letters):
                 self._has_posted = True

@@ -157,11 +157,11 @@ class Link:
         """
         if self.has_ended():  # What ran on a lost instance has ended, or is out of reach.
             return
+        SYSTEM_CLOCK.call_later(_LAST_RESORT, partial(self._kill_later, ref, ended))
         # What has not begun ends by this. What has takes no notice: Ray interrupts it at any place,
         # such as in the midst of an import, so it listens to the relay instead.
         self.cancel(ref)
         self.helper.call_soon(partial(self._tell, run_id, home))
-        SYSTEM_CLOCK.call_later(_LAST_RESORT, partial(self._kill_later, ref, ended))
 
     def cancel(self, ref: Ref) -> None:
         """Have what has not begun taken out of Ray's queue."""
@@ -184,7 +184,7 @@ class Link:
 
         door = self._door()
         if door is None:
-            return  # The connection is closed, and what ran on it has ended.
+            return  # The connection is closed, and what ran on it has ended, or Ray is in trouble.
         if self._is_client:
             cancel(None)
         else:
@@ -195,4 +195,7 @@ class Link:
 
     def _door(self) -> Ref | None:
         """Return something that is there: who waits for it comes into Ray's own thread."""
-        return ray.put(None)
+        try:
+            return ray.put(None)
+        except RayError:  # Its disk may be full. The relay is told all the same.
+            return None
