@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import distributed
 import pytest
@@ -320,6 +320,15 @@ def what_is_left(cluster: distributed.LocalCluster) -> dict[str, object]:
 _NOTHING: dict[str, object] = {"tasks": set(), "clients": set(), "metadata": [], "topics": []}
 
 
+def until_nothing_is_left(cluster: distributed.LocalCluster) -> None:
+    """Wait until nothing of ours is on a cluster; say what is, if that takes too long."""
+    try:
+        until(lambda: what_is_left(cluster) == _NOTHING)
+    except AssertionError:
+        assert what_is_left(cluster) == _NOTHING
+        raise
+
+
 @pytest.fixture
 def existing() -> Iterator[distributed.LocalCluster]:
     """A cluster that belongs to nobody here."""
@@ -346,7 +355,7 @@ def test_nothing_is_left_of_runs_below_runs(existing: distributed.LocalCluster) 
             futures = [runner.submit(ask_for, "abc") for _ in range(6)]
             assert [each.result() for each in futures] == [2 * size + 3] * 6
             assert what_is_left(existing)["clients"]
-        until(lambda: what_is_left(existing) == _NOTHING)
+        until_nothing_is_left(existing)
     with DaskTaskRunner(cluster=existing) as one:
         with DaskTaskRunner(existing.scheduler_address) as other:
             both: list[Future[int]] = []
@@ -354,7 +363,7 @@ def test_nothing_is_left_of_runs_below_runs(existing: distributed.LocalCluster) 
                 both += [one.submit(ask, number), other.submit(ask, number)]
             assert [each.result() for each in both] == [n + 1 for n in range(20) for _ in "ab"]
         assert one.submit(ask, 1).result() == 2
-    until(lambda: what_is_left(existing) == _NOTHING)
+    until_nothing_is_left(existing)
     with distributed.Client(existing, set_as_default=False) as client:
         until(lambda: set(map(tuple, client.run(threads_there).values())) == {()})
 
@@ -372,7 +381,23 @@ def test_a_runner_that_leaves_later_leaves_nothing_either(
         gate.open()
         assert all(isinstance(each.wait(), Completed) for each in held)
         held.clear()
-    until(lambda: what_is_left(existing) == _NOTHING)
+    until_nothing_is_left(existing)
+
+
+def test_what_a_run_says_too_late_leaves_nothing(existing: distributed.LocalCluster) -> None:
+    """What a worker says of a runner that has been left is not kept on the scheduler."""
+
+    def hear(dask_scheduler: distributed.Scheduler) -> bool:
+        dask_scheduler.log_event(topic, "too late")
+        return topic in dask_scheduler._broker._topics
+
+    with DaskTaskRunner(cluster=existing) as runner:
+        assert runner.submit(increment, 1).result() == 2
+        (topic,) = cast("list[str]", what_is_left(existing)["topics"])
+    assert what_is_left(existing)["topics"] == []
+    with distributed.Client(existing, set_as_default=False) as client:
+        assert client.run_on_scheduler(hear)
+    until_nothing_is_left(existing)
 
 
 def test_a_run_that_is_cancelled_leaves_nothing_below(existing: distributed.LocalCluster) -> None:
@@ -390,4 +415,4 @@ def test_a_run_that_is_cancelled_leaves_nothing_below(existing: distributed.Loca
         leave_by_error(gate)
     assert any(isinstance(each.state, Cancelled) for each in futures)
     futures.clear()
-    until(lambda: what_is_left(existing) == _NOTHING)
+    until_nothing_is_left(existing)

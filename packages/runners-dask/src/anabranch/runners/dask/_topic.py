@@ -24,6 +24,9 @@ _END: Final = ["end"]
 #: How long a scheduler may take to forget a topic, in seconds.
 _PROMPT: Final = 5.0
 
+#: How long after that it forgets it once more, each time, in seconds.
+_LATER: Final = (1.0, 10.0, 100.0)
+
 _numbers = itertools.count(1)
 
 EventListener = Callable[[tuple[float, object]], None]
@@ -96,10 +99,15 @@ class _Broker(Protocol):
     _topics: MutableMapping[str, _KnownTopic]
 
 
+class _Loop(Protocol):
+    def call_later(self, delay: float, callback: Callable[[], object]) -> object: ...
+
+
 class TopicsScheduler(Protocol):
     """What is used of a scheduler here."""
 
     task_metadata: MutableMapping[str, object]
+    loop: _Loop
     _broker: _Broker
 
     def log_event(self, topic: str, msg: object) -> None: ...
@@ -121,4 +129,11 @@ def _forget(topic: str, client: str, dask_scheduler: TopicsScheduler) -> None:
     dask_scheduler.task_metadata.pop(topic, None)
     dask_scheduler.log_event(topic, _END)
     dask_scheduler.unsubscribe_topic(topic, client)
-    dask_scheduler._broker._topics.pop(topic, None)
+
+    def drop() -> None:
+        dask_scheduler._broker._topics.pop(topic, None)
+
+    drop()
+    # Runs that could not be stopped go on for a while: what one says makes the topic anew.
+    for seconds in _LATER:
+        dask_scheduler.loop.call_later(seconds, drop)
