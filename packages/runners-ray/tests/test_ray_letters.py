@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from anabranch.runners.ray import _letters
-from anabranch.runners.ray._letters import Outbox, letter_thread
+from anabranch.runners.ray._letters import Mailbox, letter_thread
 from anabranch.runners.ray._parcel import SILENCE, LastWords, Letter
 
 
@@ -30,12 +30,12 @@ class Home:
 
 
 def test_what_is_over_soon_says_all_at_its_end() -> None:
-    """Of an outbox that was never open nothing is posted; who says nothing costs nothing."""
+    """Of an mailbox that was never open nothing is posted; who says nothing costs nothing."""
     home = Home()
-    outbox = Outbox(home.post)
-    assert outbox.close() == SILENCE
-    outbox.add(("log", 1))
-    pickled, others = outbox.close()
+    mailbox = Mailbox(home.post)
+    assert mailbox.close() == SILENCE
+    mailbox.add(("log", 1))
+    pickled, others = mailbox.close()
     assert (home.come, others) == ([], False)
     assert pickle.loads(pickled or b"") == [("log", 1)]
 
@@ -43,25 +43,25 @@ def test_what_is_over_soon_says_all_at_its_end() -> None:
 def test_what_is_posted_is_waited_for() -> None:
     """The end tells that letters are on their way, be they of the run or of one below it."""
     home = Home()
-    outbox = Outbox(home.post)
-    outbox.open()
-    outbox.add(("moments", 1))
-    letter_thread.call(outbox.post)
-    assert outbox.close() == SILENCE
-    outbox.add(("log", 1))
-    letter_thread.call(outbox.post)
-    assert outbox.close() == (None, True)
-    below = Outbox(home.post)
+    mailbox = Mailbox(home.post)
+    mailbox.open()
+    mailbox.add(("moments", 1))
+    letter_thread.call(mailbox.post)
+    assert mailbox.close() == SILENCE
+    mailbox.add(("log", 1))
+    letter_thread.call(mailbox.post)
+    assert mailbox.close() == (None, True)
+    below = Mailbox(home.post)
     below.note_posted()
     assert below.close() == (None, True)
 
 
 def test_much_to_say_does_not_burden_the_end() -> None:
-    """Letters that are large are posted at the end, also if the outbox was never open."""
+    """Letters that are large are posted at the end, also if the mailbox was never open."""
     home = Home()
-    outbox = Outbox(home.post)
-    outbox.add(("log", "x" * 20_000))
-    assert outbox.close() == (None, True)
+    mailbox = Mailbox(home.post)
+    mailbox.add(("log", "x" * 20_000))
+    assert mailbox.close() == (None, True)
     assert home.come == [("log", "x" * 20_000)]
 
 
@@ -80,19 +80,19 @@ def test_the_end_comes_after_all_letters(monkeypatch: pytest.MonkeyPatch) -> Non
     def be_late() -> None:
         while not letter_thread._queue.qsize():  # Until the end waits for the first letter.
             pass
-        letter_thread.call_soon(outbox.post)
+        letter_thread.call_soon(mailbox.post)
         arrives.set()
 
-    outbox = Outbox(post)
-    outbox.open()
-    outbox.add(("log", 1))
-    letter_thread.call_soon(outbox.post)
+    mailbox = Mailbox(post)
+    mailbox.open()
+    mailbox.add(("log", 1))
+    letter_thread.call_soon(mailbox.post)
     is_on_its_way.wait()
-    outbox.add(("log", 2))
+    mailbox.add(("log", 2))
     late = threading.Thread(target=be_late)
     late.start()
     try:
-        home.hear(outbox.close())
+        home.hear(mailbox.close())
         assert home.come == [("log", 1), ("log", 2)]
     finally:
         is_over.set()

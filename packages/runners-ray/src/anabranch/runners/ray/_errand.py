@@ -25,7 +25,7 @@ from anabranch.futures.runner import (
     forwarded_logs,
 )
 from anabranch.runners.ray._home import Home
-from anabranch.runners.ray._letters import Outbox, letter_thread
+from anabranch.runners.ray._letters import Mailbox, letter_thread
 from anabranch.runners.ray._native import on_completed
 from anabranch.runners.ray._native import pickle as dumps
 from anabranch.runners.ray._relay import find_relay, is_gone
@@ -78,7 +78,7 @@ class Errand:
         self._log: Final = log
         self._interrupts: Final = interrupts
         self._goes_on: Final = goes_on
-        self._outbox: Final = Outbox(self._post)
+        self._mailbox: Final = Mailbox(self._post)
         self._is_public = self._is_listening = self._is_over = False
         self._told = 0
         # Held while it is decided whether the relay is told of the run.
@@ -138,11 +138,11 @@ class Errand:
         Args:
             letter: Made of what can be imported everywhere.
         """
-        self._outbox.add(letter)
+        self._mailbox.add(letter)
 
     def note_posted(self) -> None:
         """Take note that letters which are to arrive before this run's end are on their way."""
-        self._outbox.note_posted()
+        self._mailbox.note_posted()
 
     def tell_moments(self) -> None:
         """Tell of an attempt, now that there is more than one."""
@@ -158,9 +158,9 @@ class Errand:
             if self._is_public or self._is_over:
                 return
             self._is_public = True
-            self._outbox.open()
+            self._mailbox.open()
         if self._goes_on is not None:
-            self._outbox.post(("goes on", self._goes_on()))
+            self._mailbox.post(("goes on", self._goes_on()))
         self._listen()
         self._tell_moments()
 
@@ -204,10 +204,10 @@ class Errand:
         # hears of it at the end.
         moments = self._log.history[self._told :] if self.home.run_id is None else ()
         if moments:
-            self._outbox.post(("moments", self._log.first_attempt, self._told, moments))
+            self._mailbox.post(("moments", self._log.first_attempt, self._told, moments))
             self._told += len(moments)
         else:
-            self._outbox.post()
+            self._mailbox.post()
 
     def _post(self, letters: Sequence[Letter]) -> None:
         posted = pickle.dumps((self.home.run_id or self.run.id, letters))
@@ -223,7 +223,7 @@ class Errand:
             self._is_over = True
         if self._reporter is not None:
             self._reporter.finish()
-        words = self._outbox.close()
+        words = self._mailbox.close()
         if self._is_listening:
             with suppress(Exception):
                 self.relay().give.remote(self.run.id)

@@ -24,7 +24,7 @@ letter_thread: Final = SerialThread("anabranch-ray-letters")
 
 
 @final
-class Outbox:
+class Mailbox:
     """Collects the letters of a run, and posts them from when it is open.
 
     Until then they wait for the run's end: most runs are over soon, and their ends tell all.
@@ -56,7 +56,7 @@ class Outbox:
         self._is_open = True
 
     def post(self, *letters_besides: Letter) -> None:
-        """Send what has been collected; in the thread of letters, once the outbox is open.
+        """Send what has been collected; in the thread of letters, once the mailbox is open.
 
         Args:
             letters_besides: Are sent after that.
